@@ -1,0 +1,15 @@
+"""Emission laws, sky templates, noise, and simulated skies."""
+
+from skysift.sky.ame import SpinningDust as SpinningDust
+from skysift.sky.cmb import CMB as CMB
+from skysift.sky.cmb import ThermalSZ as ThermalSZ
+from skysift.sky.component import AbstractComponent as AbstractComponent
+from skysift.sky.component import Parameter as Parameter
+from skysift.sky.dust import ModifiedBlackBody as ModifiedBlackBody
+from skysift.sky.dust import TwoTemperatureDust as TwoTemperatureDust
+from skysift.sky.freefree import FreeFree as FreeFree
+from skysift.sky.freefree import FreeFreePowerLaw as FreeFreePowerLaw
+from skysift.sky.model import SkyModel as SkyModel
+from skysift.sky.model import band_spectrum as band_spectrum
+from skysift.sky.synchrotron import CurvedPowerLaw as CurvedPowerLaw
+from skysift.sky.synchrotron import PowerLaw as PowerLaw
