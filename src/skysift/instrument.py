@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class AbstractBand(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def frequency(self) -> float:
+    def centre(self) -> float:
         """Nominal frequency [GHz]."""
 
     @abc.abstractmethod
@@ -46,10 +46,15 @@ class AbstractBand(abc.ABC):
 class DeltaBand(AbstractBand):
     """A single frequency [GHz]."""
 
-    frequency: float = field()
+    frequency: float
 
     def __post_init__(self) -> None:
         _check_positive("frequency", self.frequency, "GHz")
+
+    @property
+    def centre(self) -> float:
+        """The frequency [GHz]."""
+        return self.frequency
 
     def response(self) -> tuple[np.ndarray, np.ndarray]:
         """One node of weight one."""
@@ -60,8 +65,8 @@ class DeltaBand(AbstractBand):
 class TopHatBand(AbstractBand):
     """Constant response from `frequency - width / 2` to `frequency + width / 2` [GHz]."""
 
-    frequency: float = field()
-    width: float = field()
+    frequency: float
+    width: float
 
     def __post_init__(self) -> None:
         _check_positive("frequency", self.frequency, "GHz")
@@ -70,6 +75,11 @@ class TopHatBand(AbstractBand):
             raise ValueError(
                 f"width: expected less than twice the frequency {self.frequency} GHz, got {self.width}."
             )
+
+    @property
+    def centre(self) -> float:
+        """Middle of the band [GHz]."""
+        return self.frequency
 
     def response(self) -> tuple[np.ndarray, np.ndarray]:
         """Gauss-Legendre nodes: exact to rounding for spectra as smooth as the sky's."""
@@ -97,7 +107,7 @@ class TabulatedBand(AbstractBand):
             raise ValueError("transmission: expected non-negative values, some of them positive.")
 
     @property
-    def frequency(self) -> float:
+    def centre(self) -> float:
         """Mean frequency of the response [GHz]."""
         frequency, weight = self._trapezoid()
         return float(np.sum(frequency * weight) / np.sum(weight))
@@ -206,7 +216,7 @@ class Instrument:
     @property
     def frequencies(self) -> Float[np.ndarray, " channel"]:
         """Nominal frequencies [GHz]."""
-        return np.array([channel.band.frequency for channel in self.channels])
+        return np.array([channel.band.centre for channel in self.channels])
 
     def depth(self, polarised: tuple[bool, ...]) -> Float[np.ndarray, "channel stokes"]:
         """Noise depth per Stokes parameter [uK_CMB arcmin], for `Stokes.polarised` flags."""
@@ -306,7 +316,7 @@ def _from_table(name: str, table: dict, where: str) -> Instrument:
         band = _band(frequency, bandwidth, bandpass)
         channels.append(
             Channel(
-                str(label) if label is not None else f"{band.frequency:g}",
+                str(label) if label is not None else f"{band.centre:g}",
                 band,
                 float(fwhm),
                 float(depth_i),
