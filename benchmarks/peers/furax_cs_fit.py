@@ -21,9 +21,9 @@ Outputs, arrays of OUT.npz:
     times, nll: (n_eval,) seconds since the call of minimize, and the value, per evaluation. The
         value carries the error of the conjugate gradient and may be NaN. With ``--precondition``
         the first evaluation is the scaling gradient, and the solver compiles after it.
-    beta_dust, temp_dust, beta_pl: (n_patch,) parameters of the lowest value seen. Evaluate the
-        exact objective there before comparing.
-    best_nll: The lowest value seen.
+    beta_dust, temp_dust, beta_pl: (n_patch,) parameters of the lowest value seen inside the
+        bounds. Evaluate the exact objective there before comparing.
+    best_nll: That lowest value.
     seconds_to_first: Wall seconds until the first evaluation, mostly compilation.
     seconds_total: Wall seconds of the whole call.
     hit_limit: Whether the time limit ended the fit.
@@ -55,6 +55,9 @@ MINIMIZERS = {"furax_cs": furax_cs.minimize, "cadre": cadre.minimize}
 PACKAGES = ("furax-cs", "furax", "jax-cadre", "jax", "optax", "optimistix", "jaxopt", "scipy")
 TOLERANCE = 1e-16
 MAX_ITERATIONS = 1_000_000
+BOUND_SLACK = 1e-9
+
+Parameters = dict[str, np.ndarray]
 
 
 class TimeLimitError(Exception):
@@ -62,33 +65,50 @@ class TimeLimitError(Exception):
 
 
 class Recorder:
-    """Keeps the history of the evaluations and the best parameters.
+    """Keeps the history of the evaluations and the best parameters inside the bounds.
 
     Attributes:
         times: Seconds since the creation of the recorder, per evaluation.
         values: Objective per evaluation.
-        best: Lowest objective seen.
-        parameters: Parameters of the lowest objective.
+        best: Lowest objective seen inside the bounds.
+        parameters: Parameters of ``best``, or the start if there is none.
         hit_limit: Whether the limit was reached.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, start: Parameters, lower: Parameters, upper: Parameters):
         """Start the clock.
 
         Args:
             seconds: Wall-clock limit.
+            start: Parameters to report if every evaluation fails.
+            lower: Lower bounds.
+            upper: Upper bounds.
         """
         self._start = time.perf_counter()
         self._seconds = seconds
+        self._lower = lower
+        self._upper = upper
         self.times: list[float] = []
         self.values: list[float] = []
         self.best = float("inf")
-        self.parameters: dict[str, np.ndarray] = {}
+        self.parameters = start
         self.hit_limit = False
 
     def elapsed(self) -> float:
         """Return the seconds since the start."""
         return time.perf_counter() - self._start
+
+    def is_inside(self, parameters: Parameters) -> bool:
+        """Tell whether all parameters respect their bounds; a line search may step outside.
+
+        Args:
+            parameters: Parameters of one evaluation.
+        """
+        return all(
+            np.all(parameters[name] >= self._lower[name] - BOUND_SLACK)
+            and np.all(parameters[name] <= self._upper[name] + BOUND_SLACK)
+            for name in PARAMETERS
+        )
 
     def __call__(self, value: jax.Array, parameters: Mapping[str, jax.Array]) -> None:
         """Record one evaluation.
@@ -102,9 +122,10 @@ class Recorder:
         """
         self.times.append(self.elapsed())
         self.values.append(float(value))
-        if self.values[-1] < self.best:
+        point = {name: np.array(parameters[name]) for name in PARAMETERS}
+        if self.values[-1] < self.best and self.is_inside(point):
             self.best = self.values[-1]
-            self.parameters = {name: np.array(parameters[name]) for name in PARAMETERS}
+            self.parameters = point
         if self.times[-1] > self._seconds:
             self.hit_limit = True
             raise TimeLimitError
@@ -159,7 +180,7 @@ def build_objective(
     return objective
 
 
-def expand(problem: Mapping[str, np.ndarray], key: str) -> dict[str, jax.Array]:
+def expand(problem: Mapping[str, np.ndarray], key: str) -> Parameters:
     """Repeat three scalars of the problem over the patches of each parameter.
 
     Args:
@@ -170,7 +191,7 @@ def expand(problem: Mapping[str, np.ndarray], key: str) -> dict[str, jax.Array]:
         One array of length n_patch per parameter.
     """
     return {
-        name: jnp.full(int(problem[f"labels_{name}"].max()) + 1, float(value))
+        name: np.full(int(problem[f"labels_{name}"].max()) + 1, float(value))
         for name, value in zip(PARAMETERS, problem[key], strict=True)
     }
 
@@ -187,17 +208,17 @@ def fit(problem: Mapping[str, np.ndarray], options: argparse.Namespace) -> dict[
     """
     arguments = build_arguments(problem)
     start, lower, upper = (expand(problem, key) for key in ("start", "lower", "upper"))
-    record = Recorder(options.seconds)
+    record = Recorder(options.seconds, start, lower, upper)
     try:
         result = MINIMIZERS[options.minimizer](
             build_objective(problem, record),
-            start,
+            jax.tree.map(jnp.asarray, start),
             solver_name=options.solver,
             max_iter=MAX_ITERATIONS,
             rtol=TOLERANCE,
             atol=TOLERANCE,
-            lower_bound=lower,
-            upper_bound=upper,
+            lower_bound=jax.tree.map(jnp.asarray, lower),
+            upper_bound=jax.tree.map(jnp.asarray, upper),
             precondition=options.precondition,
             **arguments,
         )

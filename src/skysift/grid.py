@@ -93,7 +93,9 @@ class Grid:
             )
         cells = np.flatnonzero(mask)
         if cells.size == 0:
-            raise ValueError("mask: expected at least one kept cell, got none. Choose a larger region.")
+            raise ValueError(
+                "mask: expected at least one kept cell, got none. Choose a larger region."
+            )
         return Grid(hp.npix2nside(mask.size), ordering, cells)
 
     @staticmethod

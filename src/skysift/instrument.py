@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -218,6 +218,25 @@ class Instrument:
         """Nominal frequencies [GHz]."""
         return np.array([channel.band.centre for channel in self.channels])
 
+    def select(self, names: Sequence[str]) -> Instrument:
+        """The instrument with some of its channels, in the order asked.
+
+        Raises:
+            ValueError: for a name that is no channel.
+        """
+        known = dict(zip(self.names, self.channels, strict=True))
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(
+                f"channels: expected some of {', '.join(known)}, got {unknown[0]!r} for {self.name}."
+            )
+        return replace(self, channels=tuple(known[name] for name in names))
+
+    def measuring(self, polarised: tuple[bool, ...]) -> Instrument:
+        """The channels that measure all of some Stokes parameters: those whose depths are known."""
+        known = np.isfinite(self.depth(polarised)).all(axis=1)
+        return self.select([name for name, good in zip(self.names, known, strict=True) if good])
+
     def depth(self, polarised: tuple[bool, ...]) -> Float[np.ndarray, "channel stokes"]:
         """Noise depth per Stokes parameter [uK_CMB arcmin], for `Stokes.polarised` flags."""
         return np.array([[c.depth_p if p else c.depth_i for p in polarised] for c in self.channels])
@@ -238,7 +257,9 @@ class Instrument:
         names = [f"{frequency:g}" for frequency in frequencies]
         unique = [f"{n}.{names[:i].count(n)}" if n in names[:i] else n for i, n in enumerate(names)]
         bands = [DeltaBand(float(frequency)) for frequency in frequencies]
-        return Instrument("arrays", tuple(Channel(n, b) for n, b in zip(unique, bands, strict=True)))
+        return Instrument(
+            "arrays", tuple(Channel(n, b) for n, b in zip(unique, bands, strict=True))
+        )
 
     @staticmethod
     def preset(name: str) -> Instrument:
@@ -266,7 +287,9 @@ class Instrument:
         path = Path(path)
         table = yaml.safe_load(path.read_text())
         if not isinstance(table, dict):
-            raise ValueError(f"{path}: expected a YAML mapping with `frequency`, got {type(table).__name__}.")
+            raise ValueError(
+                f"{path}: expected a YAML mapping with `frequency`, got {type(table).__name__}."
+            )
         if len(table) == 1 and isinstance(next(iter(table.values())), dict):
             name, table = next(iter(table.items()))
         else:

@@ -49,7 +49,8 @@ class Unit(enum.Enum):
         """
         plain = text.strip().replace("µ", "u").replace("μ", "u")
         match = re.fullmatch(
-            r"(?P<prefix>micro|milli|u|m|n|k|M)?(?P<base>Jy/sr|K)[\s_,]*\(?(?P<kind>[A-Za-z]*)\)?", plain
+            r"(?P<prefix>micro|milli|u|m|n|k|M)?(?P<base>Jy/sr|K)[\s_,]*\(?(?P<kind>[A-Za-z]*)\)?",
+            plain,
         )
         if match is None:
             raise _unknown(text)
@@ -66,7 +67,16 @@ class Unit(enum.Enum):
         raise _unknown(text)
 
 
-_PREFIX = {"": 1.0, "M": 1e6, "k": 1e3, "m": 1e-3, "milli": 1e-3, "u": 1e-6, "micro": 1e-6, "n": 1e-9}
+_PREFIX = {
+    "": 1.0,
+    "M": 1e6,
+    "k": 1e3,
+    "m": 1e-3,
+    "milli": 1e-3,
+    "u": 1e-6,
+    "micro": 1e-6,
+    "n": 1e-9,
+}
 
 
 def _tidy(factor: float) -> float:

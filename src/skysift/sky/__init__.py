@@ -11,5 +11,12 @@ from skysift.sky.freefree import FreeFree as FreeFree
 from skysift.sky.freefree import FreeFreePowerLaw as FreeFreePowerLaw
 from skysift.sky.model import SkyModel as SkyModel
 from skysift.sky.model import band_spectrum as band_spectrum
+from skysift.sky.noise import noise_sigma as noise_sigma
+from skysift.sky.noise import white_noise as white_noise
+from skysift.sky.presets import Foreground as Foreground
+from skysift.sky.presets import SkyTag as SkyTag
+from skysift.sky.simulate import Simulation as Simulation
+from skysift.sky.simulate import Truth as Truth
+from skysift.sky.simulate import simulate as simulate
 from skysift.sky.synchrotron import CurvedPowerLaw as CurvedPowerLaw
 from skysift.sky.synchrotron import PowerLaw as PowerLaw

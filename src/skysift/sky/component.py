@@ -112,4 +112,6 @@ class AbstractComponent(eqx.Module):
             raise ValueError(
                 f"{sorted(unknown)[0]}: expected a parameter of {self.name} ({', '.join(known) or 'none'})."
             )
-        return {name: jnp.asarray(values.get(name, default), float) for name, default in known.items()}
+        return {
+            name: jnp.asarray(values.get(name, default), float) for name, default in known.items()
+        }

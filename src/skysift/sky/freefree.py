@@ -28,7 +28,7 @@ class FreeFreePowerLaw(AbstractComponent):
         self, frequency: Float[Array, "..."], values: Mapping[str, Float[Array, "..."]]
     ) -> Float[Array, "..."]:
         """Power law relative to the reference frequency."""
-        return (frequency / self.reference) ** values["beta_ff"]
+        return jnp.exp(values["beta_ff"] * jnp.log(frequency / self.reference))
 
     @property
     def amplitude_unit(self) -> Unit:

@@ -28,7 +28,7 @@ class PowerLaw(AbstractComponent):
         self, frequency: Float[Array, "..."], values: Mapping[str, Float[Array, "..."]]
     ) -> Float[Array, "..."]:
         """Power law relative to the reference frequency."""
-        return (frequency / self.reference) ** values["beta_pl"]
+        return jnp.exp(values["beta_pl"] * jnp.log(frequency / self.reference))
 
     @property
     def amplitude_unit(self) -> Unit:
@@ -51,10 +51,8 @@ class CurvedPowerLaw(AbstractComponent):
         self, frequency: Float[Array, "..."], values: Mapping[str, Float[Array, "..."]]
     ) -> Float[Array, "..."]:
         """Curved power law relative to the pivot, up to a factor."""
-        slope = values["beta_pl"] + values["curvature_pl"] * jnp.log(frequency / self.pivot)
-        return (frequency / self.reference) ** values["beta_pl"] * (frequency / self.pivot) ** (
-            slope - values["beta_pl"]
-        )
+        curvature = values["curvature_pl"] * jnp.log(frequency / self.pivot) ** 2
+        return jnp.exp(values["beta_pl"] * jnp.log(frequency / self.reference) + curvature)
 
     @property
     def amplitude_unit(self) -> Unit:

@@ -1,0 +1,109 @@
+"""What the commands share: options, exit codes, tables, and setting up the machine."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+OUTPUT = Console(soft_wrap=True)
+"""For results; what a user may want to pipe."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended: its exit code."""
+
+    code: int = 0
+
+
+class Device(enum.Enum):
+    """What to compute on."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Options:
+    """How to run, which changes no result.
+
+    Args:
+        experiment: YAML file with any of these settings; what is typed overrides it.
+        output: directory of the run.
+        overwrite: replace a run of another configuration.
+        dry_run: print the resolved experiment and the memory it will take, and stop.
+        device: auto takes a GPU where there is one.
+        debug: show where an error came from.
+        quiet: print nothing but errors.
+    """
+
+    experiment: Path | None = None
+    output: Annotated[Path | None, Parameter(alias="-o")] = None
+    overwrite: Annotated[bool, Parameter(negative="")] = False
+    dry_run: Annotated[bool, Parameter(negative="")] = False
+    device: Device = Device.AUTO
+    debug: Annotated[bool, Parameter(alias="-v", negative="")] = False
+    quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False
+
+    def require_output(self) -> Path:
+        """The directory of the run.
+
+        Raises:
+            ValueError: if none was given.
+        """
+        if self.output is None:
+            raise ValueError("output: expected a directory for the run, got none. Say it with -o.")
+        return self.output
+
+    def set_up(self) -> None:
+        """Choose the device and the level of logging, before anything is computed."""
+        import jax
+
+        logging.basicConfig(level=logging.INFO if self.debug else logging.WARNING)
+        if self.device is Device.CPU:
+            jax.config.update("jax_platforms", "cpu")
+        elif self.device is Device.GPU:
+            jax.config.update("jax_platforms", "cuda")
+
+    def say(self, *lines: object) -> None:
+        """Print results, unless quiet."""
+        if not self.quiet:
+            for line in lines:
+                OUTPUT.print(line, markup=False, highlight=False)
+
+
+def typed_command() -> str:
+    """What was typed, to repeat the run."""
+    return shlex.join(["skysift", *sys.argv[1:]])
+
+
+def memory_table(parts: dict[str, float]) -> Table:
+    """Memory that an experiment will take, by what takes it."""
+    table = Table(title="memory", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, size in parts.items():
+        table.add_row(name, _gigabytes(size))
+    table.add_section()
+    table.add_row("in all, about", _gigabytes(sum(parts.values())), style="bold")
+    return table
+
+
+def number(value: float) -> str:
+    """A number in four figures."""
+    return "–" if value != value else f"{value:.4g}"
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB"

@@ -1,0 +1,103 @@
+"""Progress of a fit on the terminal, and the table at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from skysift.cli.common import number
+
+if TYPE_CHECKING:
+    from skysift.compsep import Iteration, Separation
+
+
+class Progress:
+    """A line that shows the iteration, the objective and the projected gradient.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._live = Live(
+            Text("preparing"), console=Console(stderr=True, quiet=quiet), transient=True
+        )
+
+    def __enter__(self) -> Progress:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def update(self, iteration: Iteration) -> None:
+        """Show an iteration."""
+        self._live.update(
+            Text(
+                f"iteration {iteration.number:3d}   objective {iteration.objective:.10g}   projected "
+                f"gradient {iteration.projected_gradient:.3e}   {iteration.done}/{iteration.blocks} "
+                f"blocks done   {iteration.seconds:.1f} s"
+            ),
+            refresh=True,
+        )
+
+
+def summary_table(fit: Separation, report: Path, stages: dict[str, float]) -> Table:
+    """Parameters, status and where the report is.
+
+    Args:
+        fit: the separation.
+        report: path of the page.
+        stages: seconds of each stage.
+    """
+    table = Table(title="parameters over the cells", title_justify="left", caption_justify="left")
+    for title in (
+        "parameter",
+        "patches",
+        "mean",
+        "std",
+        "median error",
+        "at bounds",
+        "no information",
+    ):
+        table.add_column(title, justify="left" if title == "parameter" else "right")
+    for name, values in fit.parameters.items():
+        cells, errors = fit.patches.expand(name, values), np.asarray(fit.errors[name])
+        finite = errors[np.isfinite(errors)]
+        table.add_row(
+            name,
+            f"{values.size:,}",
+            number(float(cells.mean())),
+            number(float(cells.std())),
+            number(float(np.median(finite)) if finite.size else np.nan),
+            f"{fit.status.active_bounds.get(name, 0):,}",
+            f"{fit.status.unconstrained.get(name, 0):,}",
+        )
+    table.caption = "\n".join(_lines(fit, report, stages))
+    return table
+
+
+def _lines(fit: Separation, report: Path, stages: dict[str, float]) -> list[str]:
+    status = fit.status
+    chi2, dof = float(fit.chi2.sum()), float(fit.dof.sum())
+    ended = "converged" if status.converged else f"not converged: {status.message}"
+    times = ", ".join(f"{name} {seconds:.2g} s" for name, seconds in stages.items())
+    return [
+        f"{ended} after {status.iterations} iterations; projected gradient "
+        f"{status.projected_gradient_norm:.2e} (start {status.initial_gradient_norm:.2e})",
+        f"objective {fit.objective:.12g}; chi2/dof {chi2:.6g}/{dof:.6g} = {chi2 / max(dof, 1.0):.4g}",
+        times,
+        f"report: {report}",
+    ]

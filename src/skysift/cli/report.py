@@ -1,0 +1,50 @@
+"""skysift report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from skysift.cli.common import Done, Options
+
+
+def report(
+    run: Path,
+    *,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    sky: Path | None = None,
+    debug: Annotated[bool, Parameter(alias="-v", negative="")] = False,
+) -> Done:
+    """Write the page of a run again: figures, tables and how to repeat it.
+
+    Examples:
+        skysift report runs/ptep
+
+        skysift report runs/ptep --sky sky -o comparison.html
+
+    Args:
+        run: directory that skysift separate wrote.
+        output: HTML file; by default report.html in the run.
+        sky: simulated sky to compare with; by default the one that the run was made from, if it is
+            still there.
+        debug: show where an error came from.
+    """
+    from skysift.experiment.replay import stored_report
+    from skysift.report import write_report
+    from skysift.store.run import REPORT, Run
+
+    stored = Run.open(run)
+    data = stored_report(stored, sky)
+    path = stored.path / REPORT if output is None else output
+    manifest = stored.manifest
+    write_report(
+        path,
+        data,
+        experiment_text=stored.experiment_text,
+        command=manifest.command,
+        manifest=manifest.facts(),
+    )
+    Options(debug=debug).say(f"report: {path}")
+    return Done()

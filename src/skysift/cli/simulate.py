@@ -1,0 +1,71 @@
+"""skysift simulate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from skysift.cli.common import Done, Options, memory_table, typed_command
+from skysift.experiment.config import SimulateExperiment
+from skysift.experiment.text import to_text
+
+
+def simulate(
+    sky: Annotated[SimulateExperiment, Parameter(name="*")] = SimulateExperiment(),  # noqa: B008
+    *,
+    options: Options = Options(),  # noqa: B008
+) -> Done:
+    """Simulate a sky as an instrument sees it.
+
+    Writes maps/<channel>.fits, truth.nc (components and spectral parameters), instrument.yaml,
+    experiment.yaml and manifest.json into the directory that -o names.
+
+    Examples:
+        skysift simulate c1d1s1 --nside 64 --instrument LiteBIRD --noise-ratio 1 --seed 0 -o sky
+
+        skysift simulate cr3d2s3a1f1 --stokes iqu --nside 32 --instrument PICO -o pico
+
+        skysift simulate c1d0s0 --noise-ratio 0 -o noiseless --dry-run
+    """
+    options.set_up()
+    from skysift.experiment.fingerprint import Fingerprint
+    from skysift.experiment.memory import Memory
+    from skysift.experiment.problem import simulation_of
+    from skysift.store.manifest import Manifest
+    from skysift.store.products import write_simulation
+    from skysift.store.run import EXPERIMENT, drafted, finished_run
+
+    if options.dry_run:
+        options.say(to_text(sky), memory_table(Memory.of_simulation(sky).parts))
+        return Done()
+    output = options.require_output()
+    mark = Fingerprint.of(sky)
+    if finished_run(output, mark.config_hash, overwrite=options.overwrite) is not None:
+        options.say(f"{output} is complete already; --overwrite makes it again")
+        return Done()
+    head = Manifest("simulate", mark.config_hash, typed_command(), sky.seed)
+    with drafted(output, head, need=_size(sky)) as draft:
+        draft.inputs.update(mark.inputs)
+        draft.write_text(EXPERIMENT, to_text(sky))
+        with draft.stage("simulate"):
+            simulation = simulation_of(sky)
+        with draft.stage("write"):
+            write_simulation(draft.directory, simulation, sky.precision)
+        draft.summary.update(
+            sky=simulation.sky,
+            nside=sky.nside,
+            instrument=simulation.instrument.name,
+            noise_ratio=sky.noise_ratio,
+        )
+    options.say(f"{output}: {len(simulation.instrument)} channels of {sky.sky}, nside {sky.nside}")
+    return Done()
+
+
+def _size(sky: SimulateExperiment) -> int:
+    """Bytes of the maps and the truth, before compression."""
+    from skysift.instrument import Instrument
+
+    width = 4 if sky.precision.value == "float32" else 8
+    maps = len(Instrument.of(sky.instrument)) * len(sky.stokes) * width
+    return 12 * sky.nside**2 * (maps + 8 * 4 * (len(sky.stokes) + 1))

@@ -1,0 +1,266 @@
+"""Projected Newton method on the exact patch Hessian, block by block.
+
+Blocks of parameters that share no cell are separate problems: each has its own damping and its own
+decision whether to take a step, and those that are done are no longer evaluated. In a block the exact
+Hessian is used where it is positive definite on the parameters that are free to move, the Gauss-Newton
+matrix elsewhere; bounds are handled by an active set, globalisation by Levenberg-Marquardt damping
+scaled with the Gauss-Newton diagonal (More 1978), which makes the method independent of units.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from skysift.compsep.likelihood import Evaluation, Likelihood
+from skysift.compsep.linear import AbstractSystem, Box
+
+_EPS = np.finfo(float).eps
+_ROUNDING = (1e4 * _EPS) ** 2
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """When a fit stops and what it may use.
+
+    Args:
+        tolerance: a block is done when the distance to its minimum that the Newton model predicts,
+            in units of the residual norm, is below this: `g H^-1 g <= tolerance^2 * 2 F`.
+        max_iterations: Newton steps after which the fit gives up.
+        memory: bytes that the factor of the Hessian may take before conjugate gradients are used.
+        errors: compute marginal errors of the parameters.
+    """
+
+    tolerance: float = 1e-9
+    max_iterations: int = 200
+    memory: float = 4e9
+    errors: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tolerance < 1:
+            raise ValueError(f"tolerance: expected between 0 and 1, got {self.tolerance}.")
+        if self.max_iterations < 1:
+            raise ValueError(f"max_iterations: expected at least 1, got {self.max_iterations}.")
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """Where a fit stands.
+
+    Args:
+        number: Newton steps taken.
+        objective: current value.
+        projected_gradient: Euclidean norm, without what pushes against bounds.
+        seconds: since the start.
+        done: number of blocks that have converged.
+        blocks: number of blocks.
+    """
+
+    number: int
+    objective: float
+    projected_gradient: float
+    seconds: float
+    done: int
+    blocks: int
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where a fit ended."""
+
+    theta: Float[np.ndarray, " parameter"]
+    evaluation: Evaluation
+    free: Bool[np.ndarray, " parameter"]
+    converged: Bool[np.ndarray, " block"]
+    history: tuple[Iteration, ...]
+
+
+@dataclass(frozen=True)
+class _State:
+    """Point, its evaluation, and each block's damping and state of convergence."""
+
+    theta: Float[np.ndarray, " parameter"]
+    evaluation: Evaluation
+    damping: Float[np.ndarray, " block"]
+    exact: Bool[np.ndarray, " block"]
+    done: Bool[np.ndarray, " block"]
+    converged: Bool[np.ndarray, " block"]
+
+
+def minimise(
+    likelihood: Likelihood,
+    system: AbstractSystem,
+    start: Float[np.ndarray, " parameter"],
+    low: Float[np.ndarray, " parameter"],
+    high: Float[np.ndarray, " parameter"],
+    options: SolverOptions,
+    progress: Callable[[Iteration], None] | None = None,
+) -> Solution:
+    """Minimise the profiled objective within bounds.
+
+    Args:
+        likelihood: the objective.
+        system: solver for its Hessian.
+        start: first point, moved inside the bounds if it is not.
+        low: lower bounds.
+        high: upper bounds.
+        options: stopping rule.
+        progress: called after every step.
+    """
+    begun = time.perf_counter()
+    structure = likelihood.structure
+    scale = _data_scale(likelihood)
+    theta = np.clip(start, low, high)
+    evaluation = likelihood.evaluate(theta)
+    no_blocks = np.zeros(structure.blocks, bool)
+    state = _State(theta, evaluation, np.zeros(structure.blocks), no_blocks, no_blocks, no_blocks)
+    history: list[Iteration] = []
+
+    def note() -> None:
+        free = _free(state.theta, state.evaluation.gradient, low, high)
+        history.append(
+            Iteration(
+                len(history),
+                float(np.sum(state.evaluation.objective)),
+                float(np.linalg.norm(np.where(free, state.evaluation.gradient, 0.0))),
+                time.perf_counter() - begun,
+                int(state.done.sum()),
+                structure.blocks,
+            )
+        )
+        if progress is not None:
+            progress(history[-1])
+
+    note()
+    while structure.size and not state.done.all() and len(history) <= options.max_iterations:
+        state = _advance(likelihood, system, state, low, high, scale, options)
+        note()
+    if structure.size == 0:
+        state = replace(state, converged=~no_blocks)
+    free = _free(state.theta, state.evaluation.gradient, low, high) & _informed(state.evaluation)
+    return Solution(state.theta, state.evaluation, free, state.converged, tuple(history))
+
+
+def _advance(
+    likelihood: Likelihood,
+    system: AbstractSystem,
+    state: _State,
+    low: Float[np.ndarray, " parameter"],
+    high: Float[np.ndarray, " parameter"],
+    scale: Float[np.ndarray, " block"],
+    options: SolverOptions,
+) -> _State:
+    """One step in every block that is not done."""
+    structure, here = likelihood.structure, state.evaluation
+    active = ~state.done
+    free = _free(state.theta, here.gradient, low, high) & _informed(here) & active[structure.block]
+    box = Box(low - state.theta, high - state.theta, free)
+    change, exact, solved = _propose(system, here, state.damping, state.exact, box)
+    model = here.hessian.where(exact, here.gauss_newton)
+    slope = structure.per_block(here.gradient * change)
+    decrease = -(slope + 0.5 * structure.per_block(change * (model @ change)))
+    undamped = state.damping == 0.0
+    floor = _ROUNDING * scale
+    small = np.abs(slope) <= options.tolerance**2 * here.objective + floor
+    finished = active & small & undamped & solved
+
+    trial_theta = np.clip(state.theta + change, low, high)
+    trial = likelihood.evaluate(trial_theta, active)
+    finite = np.isfinite(trial.objective) & _finite_gradient(trial)
+    gain = (here.objective - trial.objective) / np.where(decrease > 0, decrease, 1.0)
+    # Below this the difference of two objectives is rounding, and the gradient decides.
+    blurred = (
+        np.abs(slope) <= 1e2 * _EPS * np.sqrt(here.objective * (scale + here.objective)) + floor
+    )
+    flatter = _gradient_size(trial, low, high, trial_theta) <= _gradient_size(
+        here, low, high, state.theta
+    )
+    taken = active & finite & np.where(blurred, flatter, (gain > 1e-4) & (decrease > 0))
+    stuck = active & blurred & ~taken & undamped & solved
+
+    damping = _next_damping(state.damping, gain, taken, exact)
+    done = state.done | finished | stuck | (active & (damping > 1e12))
+    return _State(
+        np.where(taken[structure.block], trial_theta, state.theta),
+        trial.where(taken, here),
+        np.where(active, np.where(blurred, 0.0, damping), state.damping),
+        np.where(active, (here.objective - trial.objective < 0.2 * here.objective), state.exact),
+        done,
+        state.converged | finished | stuck,
+    )
+
+
+def _propose(
+    system: AbstractSystem, here: Evaluation, damping: Float[np.ndarray, " block"], wanted, box: Box
+) -> tuple[Float[np.ndarray, " parameter"], Bool[np.ndarray, " block"], Bool[np.ndarray, " block"]]:
+    """Damped steps, in which blocks the exact Hessian gave them, and in which there is one."""
+    structure = here.hessian.structure
+    ridge = damping[structure.block] * here.gauss_newton.diagonal
+    matrix = here.hessian.where(wanted, here.gauss_newton)
+    step = system.step(matrix.plus_diagonal(ridge), here.gradient, box)
+    if step.positive.all():
+        return step.change, wanted, step.positive
+    rest = Box(box.low, box.high, box.free & ~step.positive[structure.block])
+    floor = np.maximum(damping, 1e-3)[structure.block] * here.gauss_newton.diagonal
+    other = system.step(here.gauss_newton.plus_diagonal(floor), here.gradient, rest)
+    change = np.where(step.positive[structure.block], step.change, other.change)
+    return change, step.positive & wanted, step.positive | other.positive
+
+
+def _next_damping(
+    damping: Float[np.ndarray, " block"],
+    gain: Float[np.ndarray, " block"],
+    taken: Bool[np.ndarray, " block"],
+    exact: Bool[np.ndarray, " block"],
+) -> Float[np.ndarray, " block"]:
+    """Nielsen's rule (1999, IMM-REP-1999-05): ease smoothly after good steps, tighten after bad."""
+    factor = np.clip(1.0 - (2.0 * np.clip(gain, 0.0, 1.0) - 1.0) ** 3, 1.0 / 3.0, 2.0)
+    eased = np.where(damping * factor < 1e-4, 0.0, damping * factor)
+    after_taken = np.where(gain < 0.25, np.maximum(eased, 1e-2), eased)
+    return np.where(taken, after_taken, np.maximum(4.0 * damping, 1e-2))
+
+
+def _free(
+    theta: np.ndarray, gradient: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> Bool[np.ndarray, " parameter"]:
+    """Parameters that no bound holds back."""
+    return ~(((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0)))
+
+
+def _informed(evaluation: Evaluation) -> Bool[np.ndarray, " parameter"]:
+    """Parameters that the data depend on at all."""
+    return evaluation.gauss_newton.diagonal > 0
+
+
+def _gradient_size(
+    evaluation: Evaluation, low: np.ndarray, high: np.ndarray, theta: np.ndarray
+) -> Float[np.ndarray, " block"]:
+    """Squared norm per block of the projected gradient in units of each parameter's information."""
+    information = evaluation.gauss_newton.diagonal
+    free = _free(theta, evaluation.gradient, low, high) & (information > 0)
+    scaled = np.where(
+        free, evaluation.gradient**2 / np.where(information > 0, information, 1.0), 0.0
+    )
+    return evaluation.hessian.structure.per_block(scaled)
+
+
+def _finite_gradient(evaluation: Evaluation) -> Bool[np.ndarray, " block"]:
+    structure = evaluation.hessian.structure
+    return structure.per_block((~np.isfinite(evaluation.gradient)).astype(float)) == 0.0
+
+
+def _data_scale(likelihood: Likelihood) -> Float[np.ndarray, " block"]:
+    """Weighted square of the data in each block, which sets how exactly anything can be known."""
+    square = np.zeros(likelihood.cells)
+    for part in likelihood.stream.chunks(likelihood.cells):
+        weights = (
+            likelihood.weights
+            if likelihood.weights.shape[-1] == 1
+            else likelihood.weights[..., part]
+        )
+        square[part] = np.sum(weights * likelihood.data[..., part] ** 2, axis=(0, 1))
+    return np.bincount(likelihood.structure.cell_block, square, likelihood.structure.blocks)

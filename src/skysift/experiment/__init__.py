@@ -1,0 +1,12 @@
+"""Experiments: what to do, as frozen dataclasses that are YAML files and command lines too.
+
+`config` says what, `text` reads and writes it, `problem` turns it into arrays, `fingerprint` tells
+whether it has been done before, `memory` what it will take.
+"""
+
+from skysift.experiment.config import Experiment as Experiment
+from skysift.experiment.config import SeparateExperiment as SeparateExperiment
+from skysift.experiment.config import SimulateExperiment as SimulateExperiment
+from skysift.experiment.text import from_mapping as from_mapping
+from skysift.experiment.text import load as load
+from skysift.experiment.text import to_text as to_text

@@ -1,0 +1,226 @@
+"""Spherical-harmonic transforms between HEALPix maps and coefficients, differentiable.
+
+The transforms run in ducc0 (Reinecke & Seljebotn 2013, A&A 554, A112) on the CPU. The synthesis and
+its adjoint are exact transposes of one another, so each serves as derivative of the other.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import ducc0
+import healpy as hp
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float, Int
+
+Alm = Complex[Array | np.ndarray, "... alm"]
+Pixels = Float[Array | np.ndarray, "... cell"]
+
+
+@dataclass(frozen=True)
+class SHT:
+    """Spherical-harmonic transform of full-sky HEALPix maps in RING ordering.
+
+    Coefficients are packed as healpy packs them: m-major, real fields, so m from 0 to l only. With
+    spin 2 the axis before the last holds (E, B) of coefficients and (Q, U) of maps, COSMO convention.
+    NumPy arrays give NumPy arrays at once; JAX arrays may be traced, batched and differentiated.
+
+    Args:
+        nside: HEALPix resolution.
+        lmax: largest multipole.
+        threads: of the transform, 0 for as many as the machine has.
+
+    Raises:
+        ValueError: for an nside that is not a power of two, or a negative lmax.
+
+    Examples:
+        >>> sht = SHT(nside=8, lmax=16)
+        >>> alm = np.zeros(sht.size, complex)
+        >>> alm[0] = np.sqrt(4 * np.pi)
+        >>> float(sht.synthesis(alm)[100].round(12))
+        1.0
+    """
+
+    nside: int
+    lmax: int
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if not hp.isnsideok(self.nside, nest=True):
+            raise ValueError(f"nside: expected a power of two such as 64, got {self.nside!r}.")
+        if self.lmax < 0:
+            raise ValueError(f"lmax: expected 0 or more, got {self.lmax}. Use 3 * nside - 1.")
+
+    @property
+    def size(self) -> int:
+        """Number of coefficients of one field."""
+        return (self.lmax + 1) * (self.lmax + 2) // 2
+
+    @property
+    def npix(self) -> int:
+        """Number of cells of a map."""
+        return 12 * self.nside**2
+
+    def synthesis(self, alm: Alm, spin: int = 0) -> Pixels:
+        """Maps of coefficients.
+
+        Args:
+            alm: `(..., alm)`, with spin 2 `(..., 2, alm)` of E and B.
+            spin: 0 or 2.
+
+        Returns:
+            `(..., cell)`, with spin 2 `(..., 2, cell)` of Q and U, in the unit of `alm`.
+
+        Raises:
+            ValueError: for a spin other than 0 and 2, or a shape that does not fit.
+        """
+        _check(alm, "alm", self.size, spin)
+        if isinstance(alm, np.ndarray):
+            return _synthesis(self, spin, alm)
+        return _traced_synthesis(self, spin, alm)
+
+    def adjoint(self, maps: Pixels, spin: int = 0) -> Alm:
+        """Adjoint of the synthesis, `sum over cells of conj(Y_lm) m`.
+
+        `<adjoint(m), a> = <m, synthesis(a)>`, where coefficients with m > 0 count twice.
+
+        Args:
+            maps: `(..., cell)`, with spin 2 `(..., 2, cell)` of Q and U.
+            spin: 0 or 2.
+
+        Returns:
+            `(..., alm)`, with spin 2 `(..., 2, alm)` of E and B.
+
+        Raises:
+            ValueError: for a spin other than 0 and 2, or a shape that does not fit.
+        """
+        _check(maps, "maps", self.npix, spin)
+        if isinstance(maps, np.ndarray):
+            return _adjoint(self, spin, maps)
+        return _traced_adjoint(self, spin, maps)
+
+    def analysis(self, maps: Pixels, spin: int = 0, iterations: int = 3) -> Alm:
+        """Coefficients of maps: the quadrature with equal weights, refined by Jacobi iterations.
+
+        The same as `healpy.map2alm` and `healpy.map2alm_spin` give with as many iterations.
+
+        Args:
+            maps: `(..., cell)`, with spin 2 `(..., 2, cell)` of Q and U.
+            spin: 0 or 2.
+            iterations: refinements; each costs a synthesis and an adjoint.
+
+        Returns:
+            `(..., alm)`, with spin 2 `(..., 2, alm)` of E and B.
+
+        Raises:
+            ValueError: for a spin other than 0 and 2, or a shape that does not fit.
+        """
+        area = 4.0 * np.pi / self.npix
+        alm = area * self.adjoint(maps, spin)
+        for _ in range(iterations):
+            alm = alm + area * self.adjoint(maps - self.synthesis(alm, spin), spin)
+        return alm
+
+
+def multipoles(lmax: int) -> tuple[Int[np.ndarray, " alm"], Int[np.ndarray, " alm"]]:
+    """Multipoles l and m of each packed coefficient, m-major.
+
+    Examples:
+        >>> multipoles(2)[0]
+        array([0, 1, 2, 1, 2, 2])
+    """
+    ell = np.concatenate([np.arange(m, lmax + 1) for m in range(lmax + 1)])
+    m = np.repeat(np.arange(lmax + 1), np.arange(lmax + 1, 0, -1))
+    return ell, m
+
+
+def _check(values: Alm | Pixels, name: str, size: int, spin: int) -> None:
+    if spin not in (0, 2):
+        raise ValueError(f"spin: expected 0 or 2, got {spin!r}.")
+    pair = (2,) if spin else ()
+    shape = values.shape
+    if shape[-1:] != (size,) or (spin and shape[-2:-1] != pair):
+        expected = ", ".join(["...", *map(str, pair), str(size)])
+        raise ValueError(
+            f"{name}: expected shape ({expected}) for spin {spin}, got {shape}. "
+            "Fill a cut sky with zeros first, and check nside and lmax."
+        )
+
+
+@functools.lru_cache(maxsize=16)
+def _rings(nside: int) -> dict[str, np.ndarray]:
+    return ducc0.healpix.Healpix_Base(nside, "RING").sht_info()
+
+
+def _options(sht: SHT, spin: int) -> dict[str, object]:
+    return {"spin": spin, "lmax": sht.lmax, "nthreads": sht.threads, **_rings(sht.nside)}
+
+
+def _synthesis(sht: SHT, spin: int, alm: Complex[np.ndarray, "... alm"]) -> np.ndarray:
+    alm = np.ascontiguousarray(alm)
+    if alm.dtype not in (np.complex64, np.complex128):
+        alm = alm.astype(np.complex128)
+    fields = 2 if spin else 1
+    maps = ducc0.sht.synthesis(alm=alm.reshape(-1, fields, sht.size), **_options(sht, spin))
+    return maps.reshape(*alm.shape[:-1], sht.npix)
+
+
+def _adjoint(sht: SHT, spin: int, maps: Float[np.ndarray, "... cell"]) -> np.ndarray:
+    maps = np.ascontiguousarray(maps)
+    if maps.dtype not in (np.float32, np.float64):
+        maps = maps.astype(np.float64)
+    fields = 2 if spin else 1
+    alm = ducc0.sht.adjoint_synthesis(map=maps.reshape(-1, fields, sht.npix), **_options(sht, spin))
+    return alm.reshape(*maps.shape[:-1], sht.size)
+
+
+def _multiplicity(sht: SHT) -> Float[np.ndarray, " alm"]:
+    """How often a packed coefficient counts: twice, as m and -m, but for m = 0."""
+    weight = np.full(sht.size, 2.0)
+    weight[: sht.lmax + 1] = 1.0
+    return weight
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _traced_synthesis(sht: SHT, spin: int, alm: Complex[Array, "... alm"]) -> Array:
+    alm = jnp.asarray(alm)
+    shape = jax.ShapeDtypeStruct((*alm.shape[:-1], sht.npix), jnp.finfo(alm.dtype).dtype)
+    return jax.pure_callback(
+        lambda a: _synthesis(sht, spin, np.asarray(a)), shape, alm, vmap_method="broadcast_all"
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _traced_adjoint(sht: SHT, spin: int, maps: Float[Array, "... cell"]) -> Array:
+    maps = jnp.asarray(maps)
+    dtype = jnp.result_type(maps.dtype, jnp.complex64)
+    shape = jax.ShapeDtypeStruct((*maps.shape[:-1], sht.size), dtype)
+    return jax.pure_callback(
+        lambda m: _adjoint(sht, spin, np.asarray(m)), shape, maps, vmap_method="broadcast_all"
+    )
+
+
+def _synthesis_forward(sht: SHT, spin: int, alm: Array) -> tuple[Array, None]:
+    return _traced_synthesis(sht, spin, alm), None
+
+
+def _synthesis_backward(sht: SHT, spin: int, _: None, cotangent: Array) -> tuple[Array]:
+    # JAX transposes without conjugation: the cotangent is the conjugate of the adjoint.
+    weight = _multiplicity(sht).astype(cotangent.dtype)
+    return (jnp.conj(_traced_adjoint(sht, spin, cotangent)) * weight,)
+
+
+def _adjoint_forward(sht: SHT, spin: int, maps: Array) -> tuple[Array, None]:
+    return _traced_adjoint(sht, spin, maps), None
+
+
+def _adjoint_backward(sht: SHT, spin: int, _: None, cotangent: Array) -> tuple[Array]:
+    weight = _multiplicity(sht).astype(jnp.finfo(cotangent.dtype).dtype)
+    return (_traced_synthesis(sht, spin, jnp.conj(cotangent) / weight),)
+
+
+_traced_synthesis.defvjp(_synthesis_forward, _synthesis_backward)
+_traced_adjoint.defvjp(_adjoint_forward, _adjoint_backward)

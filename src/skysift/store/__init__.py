@@ -1,0 +1,1 @@
+"""Maps in FITS files, results in NetCDF, runs in directories, tables of runs."""

@@ -1,0 +1,98 @@
+"""Writing files so that an interrupted or failed write leaves nothing that looks complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR)
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary name in the same folder that replaces `path` only when the block succeeds.
+
+    The temporary name keeps the suffix, because writers choose compression by it.
+
+    Args:
+        path: file to write.
+
+    Yields:
+        The name to write to.
+
+    Raises:
+        ValueError: if the folder cannot be written.
+        OSError: if the disk is full; the message says where and how much is free.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
+    finally:
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained(path: str | Path, need: int | None = None) -> Iterator[None]:
+    """Turn what the operating system says of a failed write into what a user can act on.
+
+    Args:
+        path: what is being written.
+        need: bytes that the whole product takes, where known.
+
+    Raises:
+        ValueError: if `path` cannot be written at all.
+        OSError: ENOSPC if the disk or the quota is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL or "No space left" in str(error):
+            raise disk_full(path, need) from error
+        if error.errno in _REFUSED or isinstance(error, FileExistsError):
+            raise ValueError(
+                f"output: cannot write {path}: {error.strerror or error}. Choose a folder that you "
+                "may write to."
+            ) from error
+        raise
+
+
+def require_space(path: str | Path, need: int) -> None:
+    """Check before a long run that its product fits on the disk.
+
+    Raises:
+        OSError: ENOSPC if less than `need` bytes are free where `path` will be.
+    """
+    if free_bytes(path) < need:
+        raise disk_full(path, need)
+
+
+def disk_full(path: str | Path, need: int | None) -> OSError:
+    """The error of a full disk, naming the path, the need and what is free."""
+    wanted = "" if need is None else f" about {_megabytes(need)} needed,"
+    message = (
+        f"disk full while writing {path}:{wanted} {_megabytes(free_bytes(path))} free. Nothing was "
+        "kept; free some space or choose another folder."
+    )
+    return OSError(errno.ENOSPC, message)
+
+
+def free_bytes(path: str | Path) -> int:
+    """Free bytes on the file system that holds `path`, which need not exist yet."""
+    folder = Path(path).absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
