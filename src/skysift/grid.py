@@ -25,8 +25,9 @@ class Ordering(enum.Enum):
 class Grid:
     """HEALPix pixelisation, of the full sky or of a cut sky.
 
-    Grids are equal when nside, ordering and kept cells are; the comparison and the hash use a digest
-    computed once, so that a grid of a million cells is cheap as a static field under `jax.jit`.
+    Grids are equal when nside, ordering and kept cells are; the comparison and the hash use a
+    digest computed once, so that a grid of a million cells is cheap as a static field under
+    `jax.jit`.
 
     Args:
         nside: HEALPix resolution, a power of two; `None` for values without a place on the sphere
@@ -35,8 +36,8 @@ class Grid:
         cells: sorted numbers of the kept cells, or `None` for the full sky.
 
     Raises:
-        ValueError: for an nside that is not a power of two, or cells that are not sorted, unique and
-            inside the sphere.
+        ValueError: for an nside that is not a power of two, or cells that are not sorted, unique
+            and inside the sphere.
 
     Examples:
         >>> grid = Grid(64)
@@ -53,7 +54,8 @@ class Grid:
             isinstance(self.nside, (int, np.integer)) and hp.isnsideok(self.nside, nest=True)
         ):
             raise ValueError(
-                f"nside: expected a power of two such as 64, got {self.nside!r}. Regrade the maps first."
+                f"nside: expected a power of two such as 64, got {self.nside!r}. Regrade the maps "
+                "first."
             )
         if self.cells is None:
             if self.nside is None:
@@ -65,7 +67,8 @@ class Grid:
             cells.size and (cells[0] < 0 or cells[-1] >= upper or np.any(np.diff(cells) <= 0))
         ):
             raise ValueError(
-                f"cells: expected sorted, unique numbers from 0 to {upper - 1}, got shape {cells.shape}"
+                f"cells: expected sorted, unique numbers from 0 to {upper - 1}, got shape "
+                f"{cells.shape}"
                 " with others. Use numpy.unique, or Grid.from_mask."
             )
         if self.nside is not None and cells.size == upper:
@@ -194,7 +197,8 @@ class Grid:
         other = Grid.from_mask(mask, self.ordering)
         if other.nside != self.nside:
             raise ValueError(
-                f"mask: expected nside {self.nside} ({self.npix} cells) as the maps have, got nside "
+                f"mask: expected nside {self.nside} ({self.npix} cells) as the maps have, got "
+                "nside "
                 f"{other.nside}. Make the mask at nside {self.nside}."
             )
         return Grid.from_mask(self.mask & np.asarray(mask), self.ordering)
@@ -203,23 +207,26 @@ class Grid:
         """Where this grid's cells stand in the arrays of a larger grid.
 
         Raises:
-            ValueError: if this grid has cells that the larger one lacks, or another nside or ordering.
+            ValueError: if this grid has cells that the larger one lacks, or another nside or
+                ordering.
         """
         if (self.nside, self.ordering) != (within.nside, within.ordering):
             raise ValueError(
-                f"grid: expected nside {within.nside} {within.ordering.value}, got nside {self.nside} "
+                f"grid: expected nside {within.nside} {within.ordering.value}, got nside "
+                f"{self.nside} "
                 f"{self.ordering.value}. Reorder or regrade one of the two."
             )
         where = np.searchsorted(within.index, self.index)
         inside = where < within.size
         if not inside.all() or np.any(within.index[where] != self.index):
             raise ValueError(
-                "grid: expected cells that the maps hold, got others. Restrict it to the maps' cells."
+                "grid: expected cells that the maps hold, got others. Restrict it to the maps' "
+                "cells."
             )
         return where
 
     def full(self, values: Float[np.ndarray, "... cell"]) -> Float[np.ndarray, "... npix"]:
-        """Values of the kept cells on the full sphere, UNSEEN elsewhere, in this grid's ordering."""
+        """Values of the kept cells on the full sphere, UNSEEN elsewhere, this grid's ordering."""
         values = np.asarray(values)
         if self.cells is None or self.nside is None:
             return values

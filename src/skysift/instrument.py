@@ -73,7 +73,8 @@ class TopHatBand(AbstractBand):
         _check_positive("width", self.width, "GHz")
         if self.width >= 2 * self.frequency:
             raise ValueError(
-                f"width: expected less than twice the frequency {self.frequency} GHz, got {self.width}."
+                f"width: expected less than twice the frequency {self.frequency} GHz, got "
+                f"{self.width}."
             )
 
     @property
@@ -98,7 +99,8 @@ class TabulatedBand(AbstractBand):
         nu, weight = np.asarray(self.frequencies), np.asarray(self.transmission)
         if nu.ndim != 1 or nu.size < 2 or weight.shape != nu.shape:
             raise ValueError(
-                f"transmission: expected one value for each of at least two frequencies, got shapes "
+                "transmission: expected one value for each of at least two frequencies, got "
+                "shapes "
                 f"{nu.shape} and {weight.shape}."
             )
         if not np.all(np.isfinite(nu)) or nu[0] <= 0 or np.any(np.diff(nu) <= 0):
@@ -228,7 +230,8 @@ class Instrument:
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ValueError(
-                f"channels: expected some of {', '.join(known)}, got {unknown[0]!r} for {self.name}."
+                f"channels: expected some of {', '.join(known)}, got {unknown[0]!r} for "
+                f"{self.name}."
             )
         return replace(self, channels=tuple(known[name] for name in names))
 
@@ -313,7 +316,8 @@ def _from_table(name: str, table: dict, where: str) -> Instrument:
     unknown = set(table) - {*_COLUMNS, "reference", "note"}
     if unknown:
         raise ValueError(
-            f"{where}: unknown key {sorted(unknown)[0]!r}; expected {', '.join(_COLUMNS)}, reference or note."
+            f"{where}: unknown key {sorted(unknown)[0]!r}; expected {', '.join(_COLUMNS)}, "
+            "reference or note."
         )
     if "frequency" not in table and "bandpass" not in table:
         raise ValueError(f"{where}: expected a list `frequency` [GHz] or `bandpass`, got neither.")

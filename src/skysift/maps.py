@@ -36,7 +36,8 @@ class Maps(eqx.Module):
     """Values on a HEALPix grid.
 
     Args:
-        values: `(channel..., stokes, cell)`; missing values are NaN (UNSEEN becomes NaN at the door).
+        values: `(channel..., stokes, cell)`; missing values are NaN (UNSEEN becomes NaN at the
+            door).
         grid: pixelisation of the last axis.
         stokes: meaning of the axis before it.
         unit: unit of the values.
@@ -64,12 +65,14 @@ class Maps(eqx.Module):
         if len(shape) < 2 or shape[-2:] != (len(self.stokes), self.grid.size):
             raise ValueError(
                 f"values: expected shape (..., {len(self.stokes)}, {self.grid.size}) for Stokes "
-                f"{self.stokes.value} on {self.grid.size} cells, got {shape}. The last axis is the cell, "
+                f"{self.stokes.value} on {self.grid.size} cells, got {shape}. The last axis is "
+                "the cell, "
                 "the one before it the Stokes parameter."
             )
         if self.channels and (len(shape) < 3 or shape[-3] != len(self.channels)):
             raise ValueError(
-                f"values: expected {len(self.channels)} channels {self.channels}, got shape {shape}."
+                f"values: expected {len(self.channels)} channels {self.channels}, got shape "
+                f"{shape}."
             )
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:

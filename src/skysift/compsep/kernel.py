@@ -1,7 +1,7 @@
 """The spectral objective of each cell in closed form, with its exact gradient and Hessian.
 
-In one cell with mixing matrix A(theta), inverse noise variances W and data d the amplitudes that fit
-best are s = (A^T W A)^-1 A^T W d, and what they leave is r = d - A s. The objective is
+In one cell with mixing matrix A(theta), inverse noise variances W and data d the amplitudes that
+fit best are s = (A^T W A)^-1 A^T W d, and what they leave is r = d - A s. The objective is
 
     F(theta) = 1/2 r^T W r                                           (summed over Stokes parameters)
 
@@ -10,13 +10,13 @@ With A_k = dA/dtheta_k, A_kl the second derivative, v_k = A_k s and u_k = A^T W 
     dF/dtheta_k           = - r^T W v_k
     d2F/dtheta_k dtheta_l = v_k^T W v_l - u_k^T (A^T W A)^-1 u_l - r^T W A_kl s
 
-Leaving out the terms with r gives the Gauss-Newton (variable projection, Kaufman 1975) matrix, which
-is never negative. Only one column of A depends on a parameter, so everything is sums over channels of
-products of SED columns and their derivatives; automatic differentiation gives those for any emission
-law. Source of the objective: Stompor et al. 2009, MNRAS 392, 216, eq. 5 and 6.
+Leaving out the terms with r gives the Gauss-Newton (variable projection, Kaufman 1975) matrix,
+which is never negative. Only one column of A depends on a parameter, so everything is sums over
+channels of products of SED columns and their derivatives; automatic differentiation gives those
+for any emission law. Source of the objective: Stompor et al. 2009, MNRAS 392, 216, eq. 5 and 6.
 
-Arrays have the cell last; small matrices over components are Python lists of such arrays, so that XLA
-sees element-wise arithmetic only.
+Arrays have the cell last; small matrices over components are Python lists of such arrays, so that
+XLA sees element-wise arithmetic only.
 """
 
 from __future__ import annotations
@@ -221,8 +221,8 @@ def _stokes_system(
 ) -> tuple[Column, list[list[Row]]]:
     """Weights of one Stokes parameter and the Cholesky factor of A^T W A.
 
-    A cell without data has all weights zero: its matrix is replaced by the identity, so that all its
-    terms come out as zero.
+    A cell without data has all weights zero: its matrix is replaced by the identity, so that all
+    its terms come out as zero.
     """
     weight = weights[:, x if weights.shape[1] > 1 else 0]
     weighted = [weight * column for column in columns]
@@ -244,7 +244,7 @@ def _stokes_system(
 def _fit(
     columns: list[Column], weight: Column, factor: list[list[Row]], data: Column
 ) -> tuple[list[Row], Column]:
-    """Best amplitudes and what they leave; refined once, so the residual is orthogonal to rounding."""
+    """Best amplitudes and what they leave; refined once, so that it is orthogonal to rounding."""
     amplitude = _solve(factor, _project(columns, weight, data))
     residual = data - _combine(columns, amplitude)
     correction = _solve(factor, _project(columns, weight, residual))

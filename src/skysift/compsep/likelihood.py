@@ -47,8 +47,9 @@ class Evaluation:
 class Stream:
     """How cells pass through the kernel.
 
-    A tile is what one step of the compiled loop works on (on a CPU its arrays should fit the cache), a
-    chunk what one call takes. Arrays never exist for all cells and channels at once but as data.
+    A tile is what one step of the compiled loop works on (on a CPU its arrays should fit the
+    cache), a chunk what one call takes. Arrays never exist for all cells and channels at once but
+    as data.
     """
 
     chunk: int

@@ -1,10 +1,11 @@
 """Projected Newton method on the exact patch Hessian, block by block.
 
 Blocks of parameters that share no cell are separate problems: each has its own damping and its own
-decision whether to take a step, and those that are done are no longer evaluated. In a block the exact
-Hessian is used where it is positive definite on the parameters that are free to move, the Gauss-Newton
-matrix elsewhere; bounds are handled by an active set, globalisation by Levenberg-Marquardt damping
-scaled with the Gauss-Newton diagonal (More 1978), which makes the method independent of units.
+decision whether to take a step, and those that are done are no longer evaluated. In a block the
+exact Hessian is used where it is positive definite on the parameters that are free to move, the
+Gauss-Newton matrix elsewhere; bounds are handled by an active set, globalisation by
+Levenberg-Marquardt damping scaled with the Gauss-Newton diagonal (More 1978), which makes the
+method independent of units.
 """
 
 from __future__ import annotations

@@ -60,7 +60,8 @@ def match(
         )
     if np.ndim(maps.values) != 3:
         raise ValueError(
-            f"maps: expected (channel, stokes, cell), got shape {np.shape(maps.values)}. Stack the channels."
+            f"maps: expected (channel, stokes, cell), got shape {np.shape(maps.values)}. Stack "
+            "the channels."
         )
     instrument = _channels(maps, instrument)
     if len(instrument) < len(model.components):
@@ -83,7 +84,8 @@ def _channels(maps: Maps, instrument: Instrument) -> Instrument:
     if np.shape(maps.values)[0] != len(instrument):
         raise ValueError(
             f"maps: expected {len(instrument)} channels as {instrument.name} has "
-            f"({', '.join(instrument.names)}), got {np.shape(maps.values)[0]}. Name the maps' channels, or "
+            f"({', '.join(instrument.names)}), got {np.shape(maps.values)[0]}. Name the maps' "
+            "channels, or "
             "give the instrument they come from."
         )
     return instrument
@@ -103,7 +105,8 @@ def _cells(maps: Maps, model: SkyModel, patches: Patches | None) -> tuple[Maps, 
     if patches.grid != maps.grid:
         if patches.grid.nside != maps.grid.nside:
             raise ValueError(
-                f"patches: expected nside {maps.grid.nside} as the maps have, got {patches.grid.nside}. "
+                f"patches: expected nside {maps.grid.nside} as the maps have, got "
+                f"{patches.grid.nside}. "
                 "Make the patches from a mask at the maps' nside."
             )
         maps = maps.reordered(patches.grid.ordering)
@@ -128,7 +131,8 @@ def _clean(
     enough = np.sum(weights > 0, axis=0) >= len(model.components)
     if not enough.any():
         raise ValueError(
-            f"maps: expected cells with at least {len(model.components)} observed channels, got none. "
+            f"maps: expected cells with at least {len(model.components)} observed channels, got "
+            "none. "
             "Check for NaN or UNSEEN in whole channels, and the mask."
         )
     if not enough.all():
@@ -144,7 +148,8 @@ def _fixed(name: str, value: Float[np.ndarray, "..."], maps: Maps) -> Float[np.n
         chosen = value[maps.grid.index]
     else:
         raise ValueError(
-            f"fixed[{name!r}]: expected a number, or one value per cell ({maps.grid.size} or full sky), "
+            f"fixed[{name!r}]: expected a number, or one value per cell ({maps.grid.size} or full "
+            "sky), "
             f"got shape {value.shape}."
         )
     if not np.all(np.isfinite(unseen_to_nan(chosen))):
@@ -164,7 +169,8 @@ def check_independent(
     """Refuse components that the channels cannot tell apart.
 
     Raises:
-        ValueError: naming two components whose columns of the mixing matrix are parallel at the start.
+        ValueError: naming two components whose columns of the mixing matrix are parallel at the
+            start.
     """
     cell = (
         int(np.argmax(np.sum(measurements.weights > 0, axis=(0, 1))))
@@ -187,6 +193,8 @@ def check_independent(
     if singular[-1] < _SINGULAR * singular[0]:
         pair = [model.names[i] for i in np.argsort(-np.abs(right[-1]))[:2]]
         raise ValueError(
-            f"model: expected components with different spectra, got {pair[0]} and {pair[1]} that the "
-            f"{int(seen.sum())} channels cannot tell apart. Leave one out, or change its parameters."
+            f"model: expected components with different spectra, got {pair[0]} and {pair[1]} that "
+            "the "
+            f"{int(seen.sum())} channels cannot tell apart. Leave one out, or change its "
+            "parameters."
         )

@@ -33,8 +33,9 @@ class Status:
         projected_gradient_norm: Euclidean norm of the gradient without what pushes against bounds.
         initial_gradient_norm: the same at the start.
         active_bounds: number of patches at a bound, per parameter.
-        unconstrained: number of patches that the data say nothing about, per parameter: no emission to
-            measure the parameter by, or a marginal error of the bounds' width over sqrt(12) or more.
+        unconstrained: number of patches that the data say nothing about, per parameter: no
+            emission to measure the parameter by, or a marginal error of the bounds' width over
+            sqrt(12) or more.
     """
 
     converged: bool
@@ -97,7 +98,7 @@ class Separation(eqx.Module):
         return float(np.nansum(self.chi2) / (np.nansum(self.dof) - np.sum(self.free)))
 
     def parameter_map(self, name: str) -> Float[np.ndarray, " npix"]:
-        """Value of a spectral parameter in each cell: full sky, UNSEEN outside, in the maps' ordering.
+        """Value of a spectral parameter in each cell: full sky, UNSEEN outside, maps' ordering.
 
         Raises:
             ValueError: if it was not fitted.
@@ -126,7 +127,8 @@ class Separation(eqx.Module):
         size = self.free.size
         if size > _LARGEST_COVARIANCE:
             raise ValueError(
-                f"patch_covariance: expected at most {_LARGEST_COVARIANCE} patch parameters, got {size} "
+                f"patch_covariance: expected at most {_LARGEST_COVARIANCE} patch parameters, got "
+                f"{size} "
                 f"({8e-9 * size**2:.0f} GB). Use the marginal `errors`."
             )
         structure = self.information.structure

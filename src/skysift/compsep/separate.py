@@ -12,11 +12,12 @@ from jaxtyping import Float, Int
 
 from skysift.compsep.kernel import Kernel
 from skysift.compsep.likelihood import Likelihood, Stream
-from skysift.compsep.linear import AbstractSystem, system
+from skysift.compsep.linear import AbstractSystem
 from skysift.compsep.newton import Iteration, Solution, SolverOptions, minimise
 from skysift.compsep.prepare import Measurements, check_independent, match
 from skysift.compsep.result import Separation, Status
 from skysift.compsep.structure import Structure, SymmetricMatrix
+from skysift.compsep.systems import system
 from skysift.compsep.weights import AbstractNoise, InstrumentDepth, InverseVariance, UnitWeights
 from skysift.grid import Grid
 from skysift.instrument import Instrument
@@ -59,8 +60,9 @@ def separate(
 ) -> Separation:
     """Separate the components of multi-frequency maps.
 
-    Finds the spectral parameters, one value per patch, that minimise the chi squared of the maps after
-    the amplitudes have been fitted in every cell, for all Stokes parameters of the maps together.
+    Finds the spectral parameters, one value per patch, that minimise the chi squared of the maps
+    after the amplitudes have been fitted in every cell, for all Stokes parameters of the maps
+    together.
 
     Args:
         maps: `(channel, stokes, cell)` in uK_CMB; NaN or UNSEEN where a channel was not observed.
@@ -78,8 +80,9 @@ def separate(
         The separation. `status.converged` says whether to trust it.
 
     Raises:
-        ValueError: for maps, patches, bounds or starts that do not fit each other, and for components
-            that the channels cannot tell apart. The message names the argument and the remedy.
+        ValueError: for maps, patches, bounds or starts that do not fit each other, and for
+            components that the channels cannot tell apart. The message names the argument and the
+            remedy.
 
     Examples:
         >>> import skysift as ss
@@ -145,7 +148,8 @@ def separate_arrays(
         data: Q, U or I, Q, U of each channel and cell [uK_CMB]; NaN or UNSEEN where not observed.
         frequencies: of the channels [GHz].
         weights: inverse variances, `(channel,)` or `(channel, stokes, cell)`; ones by default.
-        labels: patch of each cell per spectral parameter, contiguous from zero; one patch by default.
+        labels: patch of each cell per spectral parameter, contiguous from zero; one patch by
+            default.
         model: components or letters.
         dust_nu0: reference frequency of dust [GHz], for a model given as letters.
         synchrotron_nu0: reference frequency of synchrotron [GHz], likewise.
@@ -204,19 +208,22 @@ def _box(
         bottom, top = bounds.get(parameter.name, parameter.bounds)
         if not bottom < top or math.isnan(bottom) or math.isnan(top):
             raise ValueError(
-                f"bounds[{parameter.name!r}]: expected (low, high) with low < high, got {(bottom, top)}."
+                f"bounds[{parameter.name!r}]: expected (low, high) with low < high, got "
+                f"{(bottom, top)}."
             )
         value = np.asarray(
             start.get(parameter.name, np.clip(parameter.default, bottom, top)), float
         )
         if value.shape not in ((), (count,)):
             raise ValueError(
-                f"start[{parameter.name!r}]: expected a number or {count} values, one per patch, got "
+                f"start[{parameter.name!r}]: expected a number or {count} values, one per patch, "
+                "got "
                 f"shape {value.shape}."
             )
         if not np.all(np.isfinite(value)) or np.any(value < bottom) or np.any(value > top):
             raise ValueError(
-                f"start[{parameter.name!r}]: expected finite values from {bottom} to {top}, got some "
+                f"start[{parameter.name!r}]: expected finite values from {bottom} to {top}, got "
+                "some "
                 "outside. Change start or bounds."
             )
         theta.append(np.broadcast_to(value, count))
@@ -329,7 +336,7 @@ def _spectral_variance(
     derivative: Float[np.ndarray, "component free stokes cell"],
     part: slice,
 ) -> Float[np.ndarray, "component stokes cell"]:
-    """Variance of the amplitudes that comes from the spectral parameters; those held count as known."""
+    """Variance of the amplitudes from the spectral parameters; those held count as known."""
     free = derivative.shape[1]
     total = np.zeros((derivative.shape[0], *derivative.shape[2:]))
     for k in range(free):
@@ -356,8 +363,8 @@ def _status(
     message = (
         "converged"
         if converged
-        else f"{left} of {structure.blocks} blocks not converged after {last.number} iterations: raise "
-        "max_iterations, use fewer patches, or put a prior on the parameters"
+        else f"{left} of {structure.blocks} blocks not converged after {last.number} iterations: "
+        "raise max_iterations, use fewer patches, or put a prior on the parameters"
     )
 
     def count(flags: np.ndarray) -> dict[str, int]:

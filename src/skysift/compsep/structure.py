@@ -16,10 +16,10 @@ IntArray = Int[np.ndarray, "..."]
 class Structure:
     """Index arithmetic between cells, patch parameters and Hessian entries.
 
-    All patch parameters stand in one vector, one spectral parameter after the other. The Hessian has
-    the diagonal, and an entry for every two patches of different parameters that share a cell; two
-    patches of one parameter never do. Blocks are sets of parameters that no shared cell connects:
-    the problem splits into one per block. Nested patches make many small blocks.
+    All patch parameters stand in one vector, one spectral parameter after the other. The Hessian
+    has the diagonal, and an entry for every two patches of different parameters that share a cell;
+    two patches of one parameter never do. Blocks are sets of parameters that no shared cell
+    connects: the problem splits into one per block. Nested patches make many small blocks.
 
     Args:
         counts: number of patches of each parameter.

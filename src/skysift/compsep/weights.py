@@ -17,11 +17,11 @@ Weights = Float[np.ndarray, "channel #stokes #cell"]
 
 
 class AbstractNoise(abc.ABC):
-    """What a fit takes the noise to be: white, with a variance per channel, Stokes parameter and cell."""
+    """What a fit takes the noise to be: white, of any variance per channel, Stokes and cell."""
 
     @abc.abstractmethod
     def weights(self, maps: Maps, instrument: Instrument) -> Weights:
-        """Inverse variances [1 / uK_CMB^2] for maps (channel, stokes, cell); zero where not observed."""
+        """Inverse variances [1 / uK_CMB^2] of maps (channel, stokes, cell); zero: not observed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +29,8 @@ class InstrumentDepth(AbstractNoise):
     """Noise of the instrument's depth.
 
     Args:
-        noise_ratio: factor on the standard deviation, larger than zero. Noiseless maps are fitted with
-            the weights of the noise that is not there, so leave it at one for them.
+        noise_ratio: factor on the standard deviation, larger than zero. Noiseless maps are fitted
+            with the weights of the noise that is not there, so leave it at one for them.
         hits: observation counts, full sky in the maps' ordering: the depth is that of the cell most
             often hit, the variance goes as one over the hits; cells without hits do not count.
 
@@ -44,8 +44,8 @@ class InstrumentDepth(AbstractNoise):
     def __post_init__(self) -> None:
         if not (math.isfinite(self.noise_ratio) and self.noise_ratio > 0):
             raise ValueError(
-                f"noise_ratio: expected a positive number, got {self.noise_ratio!r}. Noiseless maps "
-                "still need weights: keep the instrument's (1.0), or ask for UnitWeights()."
+                f"noise_ratio: expected a positive number, got {self.noise_ratio!r}. Noiseless "
+                "maps still need weights: keep the instrument's (1.0), or ask for UnitWeights()."
             )
 
     def weights(self, maps: Maps, instrument: Instrument) -> Weights:
@@ -60,7 +60,7 @@ class InstrumentDepth(AbstractNoise):
 
 @dataclass(frozen=True)
 class UnitWeights(AbstractNoise):
-    """Every measurement counts the same: a variance of 1 uK_CMB^2. Errors then mean nothing by themselves."""
+    """Every measurement counts the same: a variance of 1 uK_CMB^2, and errors to match."""
 
     def weights(self, maps: Maps, instrument: Instrument) -> Weights:
         """Ones."""
@@ -72,8 +72,8 @@ class InverseVariance(AbstractNoise):
     """Inverse variances given as an array.
 
     Args:
-        values: [1 / uK_CMB^2], `(channel,)`, `(channel, stokes)`, or `(channel, stokes, cell)` where
-            axes may have length one; zero where not observed.
+        values: [1 / uK_CMB^2], `(channel,)`, `(channel, stokes)`, or `(channel, stokes, cell)`
+            where axes may have length one; zero where not observed.
     """
 
     values: Float[np.ndarray, "..."]
