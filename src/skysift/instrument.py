@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -237,8 +238,8 @@ class Instrument:
 
     def measuring(self, polarised: tuple[bool, ...]) -> Instrument:
         """The channels that measure all of some Stokes parameters: those whose depths are known."""
-        known = np.isfinite(self.depth(polarised)).all(axis=1)
-        return self.select([name for name, good in zip(self.names, known, strict=True) if good])
+        known = np.flatnonzero(np.isfinite(self.depth(polarised)).all(axis=1))
+        return self.select([self.names[index] for index in known])
 
     def depth(self, polarised: tuple[bool, ...]) -> Float[np.ndarray, "channel stokes"]:
         """Noise depth per Stokes parameter [uK_CMB arcmin], for `Stokes.polarised` flags."""
@@ -326,7 +327,7 @@ def _from_table(name: str, table: dict, where: str) -> Instrument:
         raise ValueError(f"{where}: expected lists of one length, got {lengths}.")
     count = next(iter(lengths.values()))
 
-    def column(key: str, default: object) -> list:
+    def column(key: str, default: Any) -> list[Any]:
         return list(table.get(key, [default] * count))
 
     channels = []
@@ -353,7 +354,7 @@ def _from_table(name: str, table: dict, where: str) -> Instrument:
     return Instrument(name, tuple(channels), table.get("reference", ""))
 
 
-def _band(frequency: float | None, bandwidth: float | None, bandpass: dict | None) -> AbstractBand:
+def _band(frequency: Any, bandwidth: Any, bandpass: Any) -> AbstractBand:
     if bandpass is not None:
         return TabulatedBand(tuple(bandpass["frequency"]), tuple(bandpass["transmission"]))
     if bandwidth is not None:

@@ -15,6 +15,7 @@ from skysift.compsep.linear import BOUND_PASSES, AbstractSystem, Box, Step
 from skysift.compsep.structure import Structure, SymmetricMatrix
 
 _BATCH = 1024
+_SMALL_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,21 @@ class _Bucket:
     members: Int[np.ndarray, "batch width"]
     entry: Int[np.ndarray, " entry"]
     place: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    def moving(self, free: Bool[np.ndarray, " parameter"]) -> _Bucket:
+        """The blocks in which some parameter is free."""
+        wanted = np.any((self.members >= 0) & free[self.members], axis=1)
+        if wanted.all():
+            return self
+        slot, row, column = self.place
+        kept = wanted[slot]
+        renumbered = np.cumsum(wanted) - 1
+        return _Bucket(
+            self.blocks[wanted],
+            self.members[wanted],
+            self.entry[kept],
+            (renumbered[slot[kept]], row[kept], column[kept]),
+        )
 
 
 @dataclass(frozen=True)
@@ -62,14 +78,15 @@ class DenseBlocks(AbstractSystem):
     ) -> Step:
         """Solve every block by itself."""
         change, positive = np.zeros(self.structure.size), np.ones(self.structure.blocks, bool)
-        for bucket in self.buckets:
+        for whole in self.buckets:
+            bucket = whole.moving(box.free)
             dense = _dense(bucket, matrix)
             vectors = [_spread(bucket, vector, 0) for vector in (gradient, box.low, box.high)]
             free = _spread(bucket, box.free, False)
-            for part in _batches(bucket.blocks.size):
+            for part in _batches(bucket):
                 moved, good = _bounded_solve(*_padded(part, dense, *vectors, free))
-                count = min(part.stop, bucket.blocks.size) - part.start
                 members = bucket.members[part]
+                count = members.shape[0]
                 change[members[members >= 0]] = np.asarray(moved)[:count][members >= 0]
                 positive[bucket.blocks[part]] = np.asarray(good)[:count]
         return Step(change, positive)
@@ -109,18 +126,22 @@ class DenseBlocks(AbstractSystem):
 
 
 def _round_up(size: int) -> int:
-    step = 4 if size <= 32 else 16
-    return max(step, -(-size // step) * step)
+    """Few widths, so that few shapes are compiled; nested patches of three levels make up to 21."""
+    return next((width for width in (8, 24, 48, 96) if size <= width), -(-size // 64) * 64)
 
 
-def _batches(count: int) -> list[slice]:
-    return [slice(start, start + _BATCH) for start in range(0, count, _BATCH)]
+def _batches(bucket: _Bucket) -> list[slice]:
+    """Cuts of a bucket, small where blocks are wide."""
+    count, width = bucket.members.shape
+    batch = _BATCH if width <= 24 and count > _SMALL_BATCH else _SMALL_BATCH
+    return [slice(start, min(start + batch, count)) for start in range(0, count, batch)]
 
 
 def _padded(part: slice, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The batch, filled up with its first block to the compiled size."""
+    """The batch, filled up with its first block to a compiled size."""
     chosen = [array[part] for array in arrays]
-    short = _BATCH - chosen[0].shape[0]
+    count = chosen[0].shape[0]
+    short = (_SMALL_BATCH if count <= _SMALL_BATCH else _BATCH) - count
     return tuple(
         np.concatenate([a, np.repeat(a[:1], short, axis=0)]) if short else a for a in chosen
     )
@@ -166,32 +187,32 @@ def _bounded_solve(dense, gradient, low, high, free):
     """Steps of a batch of blocks; what crosses a bound is put on it and the rest solved again."""
 
     def solve(carry):
-        free, change, _, count = carry
+        free, change, positive, _, count = carry
         factor, scale, good = _scaled_factor(dense, free)
+        positive = jnp.where(count == 0, good, positive)
         pushed = jnp.einsum("bij,bj->bi", dense, jnp.where(free, 0.0, change))
         right = jnp.where(free, -(gradient + pushed) / scale, 0.0)
         moved = jnp.where(free, _cholesky_solve(factor, right) / scale, change)
         crossing = free & ((moved < low) | (moved > high))
-        moved = jnp.where(good[:, None], jnp.clip(moved, low, high), 0.0)
-        return free & ~crossing, moved, jnp.any(crossing & good[:, None]), count + 1
+        moved = jnp.where(positive[:, None], jnp.clip(moved, low, high), 0.0)
+        again = jnp.any(crossing & positive[:, None])
+        return free & ~crossing, moved, positive, again, count + 1
 
     def unfinished(carry):
-        return carry[2] & (carry[3] < BOUND_PASSES)
+        return carry[3] & (carry[4] < BOUND_PASSES)
 
-    _, _, good = _scaled_factor(dense, free)
-    start = (free, jnp.zeros_like(gradient), jnp.array(True), 0)
-    _, change, _, _ = jax.lax.while_loop(unfinished, solve, start)
-    return change, good
+    start = (free, jnp.zeros_like(gradient), jnp.ones(free.shape[0], bool), jnp.array(True), 0)
+    _, change, positive, _, _ = jax.lax.while_loop(unfinished, solve, start)
+    return change, positive
 
 
 def _inverses(
     bucket: _Bucket, matrix: SymmetricMatrix, free: Bool[np.ndarray, " parameter"]
 ) -> Float[np.ndarray, "batch width width"]:
     dense, moving = _dense(bucket, matrix), _spread(bucket, free, False)
-    batches = [
-        _masked_inverse(*_padded(part, dense, moving)) for part in _batches(bucket.blocks.size)
-    ]
-    return np.concatenate([np.asarray(batch) for batch in batches])[: bucket.blocks.size]
+    batches = [_masked_inverse(*_padded(part, dense, moving)) for part in _batches(bucket)]
+    sizes = [part.stop - part.start for part in _batches(bucket)]
+    return np.concatenate([np.asarray(b)[:size] for b, size in zip(batches, sizes, strict=True)])
 
 
 @jax.jit

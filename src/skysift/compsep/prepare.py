@@ -13,7 +13,7 @@ from skysift.compsep.structure import Structure
 from skysift.compsep.weights import AbstractNoise
 from skysift.instrument import Instrument
 from skysift.maps import Maps, unseen_to_nan
-from skysift.patches import Patches, Uniform
+from skysift.patches import Patches
 from skysift.sky.model import SkyModel
 from skysift.units import Unit
 
@@ -73,7 +73,7 @@ def match(
     data, weights, used = _clean(maps, noise.weights(maps, instrument), model)
     counted = np.sum(weights > 0, axis=0) - len(model.components)
     dof = np.sum(np.where(used, counted, 0), axis=0)
-    fixed = {name: _fixed(name, value, maps) for name, value in model.fixed.items()}
+    fixed = {name: _fixed(name, np.asarray(value), maps) for name, value in model.fixed.items()}
     return maps, patches, Measurements(data, weights, fixed, used, dof, instrument)
 
 
@@ -114,8 +114,8 @@ def _cells(maps: Maps, model: SkyModel, patches: Patches | None) -> tuple[Maps, 
             maps = maps.on(patches.grid)
         else:
             patches = patches.restricted(maps.grid)
-    uniform = Patches.of(maps.grid, **{name: Uniform() for name in names})
-    labels = {name: patches.labels.get(name, uniform.labels[name]) for name in names}
+    one = np.zeros(maps.grid.size, dtype=np.intp)
+    labels = {name: patches.labels.get(name, one) for name in names}
     return maps, Patches(labels, maps.grid)
 
 

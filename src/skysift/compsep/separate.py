@@ -297,7 +297,7 @@ def _result(
         chi2[part] = cells.chi2
         variance = np.einsum("iisp->isp", cells.covariance) + np.zeros(cells.amplitudes.shape)
         if inverse is not None:
-            variance += _spectral_variance(structure, inverse, cells.derivative, part)
+            variance += _spectral_variance(structure, inverse, np.asarray(cells.derivative), part)
         error[..., part] = np.sqrt(variance)
     unused = ~measurements.used
     amplitude[:, unused] = np.nan

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.sparse import csc_array, csr_array
-from scipy.sparse.linalg import LinearOperator, SuperLU, cg, splu
+from scipy.sparse import csc_array, csr_array, diags_array
+from scipy.sparse.linalg import SuperLU, cg, splu
 
 from skysift.compsep.blocks import DenseBlocks
 from skysift.compsep.linear import BOUND_PASSES, AbstractSystem, Box, Step
@@ -174,20 +174,16 @@ class ConjugateGradient(AbstractSystem):
         right: Float[np.ndarray, " parameter"],
         free: Bool[np.ndarray, " parameter"],
     ) -> Float[np.ndarray, " parameter"]:
-        inside = free.astype(float)
-
-        def apply(vector: np.ndarray) -> np.ndarray:
-            return inside * (sparse @ (inside * vector)) + (1.0 - inside) * vector
-
-        shape = (free.size, free.size)
+        inside = diags_array(free.astype(float))
+        outside = diags_array((~free).astype(float))
         solved, _ = cg(
-            LinearOperator(shape, matvec=apply),
-            inside * right,
+            inside @ sparse @ inside + outside,
+            inside @ right,
             rtol=1e-10,
             maxiter=500,
-            M=LinearOperator(shape, matvec=lambda v: preconditioner @ v + (1.0 - inside) * v),
+            M=preconditioner + outside,
         )
-        return inside * solved
+        return inside @ solved
 
     def step(
         self, matrix: SymmetricMatrix, gradient: Float[np.ndarray, " parameter"], box: Box
@@ -212,12 +208,10 @@ class ConjugateGradient(AbstractSystem):
     def inverse_entries(
         self, matrix: SymmetricMatrix, free: Bool[np.ndarray, " parameter"]
     ) -> SymmetricMatrix:
-        """Diagonal of the inverse by probing with random signs; the groups' inverse as control
-        variate.
+        """Diagonal of the inverse, probed with random signs; entries off it stay unknown (NaN).
 
-        Source: Bekas, Kokiopoulou & Saad 2007, Appl. Numer. Math. 57, 1214. Entries off the
-            diagonal
-        are not estimated (NaN).
+        The groups' inverse serves as control variate. Source: Bekas, Kokiopoulou & Saad 2007, Appl.
+        Numer. Math. 57, 1214.
         """
         sparse, preconditioner = _sparse(matrix), self._preconditioner(matrix, free)
         random = np.random.default_rng(0)
