@@ -2,9 +2,9 @@
 
 from skysift.compsep.newton import Iteration as Iteration
 from skysift.compsep.newton import SolverOptions as SolverOptions
+from skysift.compsep.problem import GaussianPrior as GaussianPrior
 from skysift.compsep.result import Separation as Separation
 from skysift.compsep.result import Status as Status
-from skysift.compsep.separate import GaussianPrior as GaussianPrior
 from skysift.compsep.separate import separate as separate
 from skysift.compsep.separate import separate_arrays as separate_arrays
 from skysift.compsep.weights import AbstractNoise as AbstractNoise

@@ -1,0 +1,166 @@
+"""A separation as a numerical problem: objective, start and bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from skysift.compsep.kernel import Kernel
+from skysift.compsep.likelihood import Likelihood, Stream
+from skysift.compsep.prepare import Measurements, check_independent, match
+from skysift.compsep.structure import Structure
+from skysift.compsep.weights import AbstractNoise, InstrumentDepth
+from skysift.instrument import Instrument
+from skysift.maps import Maps
+from skysift.patches import Patches
+from skysift.sky.model import SkyModel
+
+
+@dataclass(frozen=True)
+class GaussianPrior:
+    """Gaussian prior on a spectral parameter, the same in every patch.
+
+    Args:
+        mean: centre.
+        sigma: standard deviation, larger than zero.
+    """
+
+    mean: float
+    sigma: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mean) and math.isfinite(self.sigma) and self.sigma > 0):
+            raise ValueError(f"prior: expected a finite mean and a positive sigma, got {self}.")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is minimised, and what its numbers mean.
+
+    Args:
+        likelihood: the objective.
+        start: first value of every patch parameter.
+        low: lower bounds.
+        high: upper bounds.
+        maps: on the cells that are fitted.
+        patches: of all free parameters, on the same cells.
+        model: the components.
+        measurements: data and weights.
+    """
+
+    likelihood: Likelihood
+    start: Float[np.ndarray, " parameter"]
+    low: Float[np.ndarray, " parameter"]
+    high: Float[np.ndarray, " parameter"]
+    maps: Maps
+    patches: Patches
+    model: SkyModel
+    measurements: Measurements
+
+
+def pose(
+    maps: Maps,
+    instrument: Instrument | str | Path,
+    model: SkyModel | str = "c+d+s",
+    patches: Patches | None = None,
+    *,
+    noise: AbstractNoise | None = None,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    start: Mapping[str, float | Float[np.ndarray, " patch"]] | None = None,
+    priors: Mapping[str, GaussianPrior] | None = None,
+) -> Problem:
+    """Check the inputs of a separation and make a problem of them; arguments as `separate`.
+
+    Raises:
+        ValueError: as `separate`.
+    """
+    model = SkyModel.parse(model) if isinstance(model, str) else model
+    maps, patches, measurements = match(
+        maps, Instrument.of(instrument), model, patches, noise or InstrumentDepth()
+    )
+    names = tuple(parameter.name for parameter in model.free)
+    labels = np.zeros((0, maps.grid.size), np.intp)
+    if names:
+        labels = np.stack([patches.labels[name] for name in names])
+    structure = Structure.of(labels, tuple(patches.counts[name] for name in names))
+    theta, low, high = _box(model, structure, start or {}, bounds or {})
+    mean, precision = _prior(model, structure, priors or {})
+    likelihood = Likelihood(
+        Kernel.of(model, measurements.instrument),
+        measurements.data,
+        measurements.weights,
+        measurements.fixed,
+        structure,
+        mean,
+        precision,
+        Stream.default(),
+    )
+    check_independent(likelihood.kernel, model, measurements, theta, structure)
+    return Problem(likelihood, theta, low, high, maps, patches, model, measurements)
+
+
+def _box(
+    model: SkyModel,
+    structure: Structure,
+    start: Mapping[str, float | np.ndarray],
+    bounds: Mapping[str, tuple[float, float]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Start, lower and upper bound of every patch parameter."""
+    _check_names("start", start, model)
+    _check_names("bounds", bounds, model)
+    theta, low, high = [], [], []
+    for parameter, count in zip(model.free, structure.counts, strict=True):
+        bottom, top = bounds.get(parameter.name, parameter.bounds)
+        if not bottom < top or math.isnan(bottom) or math.isnan(top):
+            raise ValueError(
+                f"bounds[{parameter.name!r}]: expected (low, high) with low < high, got "
+                f"{(bottom, top)}."
+            )
+        value = np.asarray(
+            start.get(parameter.name, np.clip(parameter.default, bottom, top)), float
+        )
+        if value.shape not in ((), (count,)):
+            raise ValueError(
+                f"start[{parameter.name!r}]: expected a number or {count} values, one per patch, "
+                "got "
+                f"shape {value.shape}."
+            )
+        if not np.all(np.isfinite(value)) or np.any(value < bottom) or np.any(value > top):
+            raise ValueError(
+                f"start[{parameter.name!r}]: expected finite values from {bottom} to {top}, got "
+                "some "
+                "outside. Change start or bounds."
+            )
+        theta.append(np.broadcast_to(value, count))
+        low.append(np.full(count, float(bottom)))
+        high.append(np.full(count, float(top)))
+    empty = [np.zeros(0)]
+    return np.concatenate(theta + empty), np.concatenate(low + empty), np.concatenate(high + empty)
+
+
+def _prior(
+    model: SkyModel, structure: Structure, priors: Mapping[str, GaussianPrior]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and precision of every patch parameter's prior, zero precision for none."""
+    _check_names("priors", priors, model)
+    mean, precision = [np.zeros(0)], [np.zeros(0)]
+    for parameter, count in zip(model.free, structure.counts, strict=True):
+        prior = priors.get(parameter.name)
+        mean.append(np.full(count, prior.mean if prior else 0.0))
+        precision.append(np.full(count, prior.sigma**-2 if prior else 0.0))
+    return np.concatenate(mean), np.concatenate(precision)
+
+
+def _check_names(argument: str, given: Mapping[str, object], model: SkyModel) -> None:
+    names = [parameter.name for parameter in model.free]
+    unknown = set(given) - set(names)
+    if unknown:
+        raise ValueError(
+            f"{argument}: expected free parameters of the model ({', '.join(names)}), got "
+            f"{sorted(unknown)[0]!r}."
+        )
