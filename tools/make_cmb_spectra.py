@@ -2,9 +2,9 @@
 
     python tools/make_cmb_spectra.py src/skysift/data/cmb_spectra.npz
 
-Cosmology: flat LambdaCDM of Planck 2018 VI (arXiv:1807.06209), table 2, column TT,TE,EE+lowE+lensing.
-Tensors: r = 1 at k = 0.05 / Mpc with n_t = 0, so that C_l is linear in r (the convention of LiteBIRD
-2023, arXiv:2202.02773), not the inflationary consistency n_t = -r / 8.
+Cosmology: flat LambdaCDM of Planck 2018 VI (arXiv:1807.06209), table 2, column
+TT,TE,EE+lowE+lensing. Tensors: r = 1 at k = 0.05 / Mpc with n_t = 0, so that C_l is linear in r
+(the convention of LiteBIRD 2023, arXiv:2202.02773), not the inflationary consistency n_t = -r / 8.
 """
 
 import json

@@ -2,14 +2,15 @@
 
     python tools/pack_templates.py pysm_templates_nside64.npz emissivity.txt out.npz
 
-The templates were solved pixel by pixel from the maps at 30, 100 and 353 GHz that PySM_public (commit
-3a1298fba1, test_data/benchmark, MIT licence) carries for its models d1 to d3, s1, s2, f1 and a1.
+The templates were solved pixel by pixel from the maps at 30, 100 and 353 GHz that PySM_public
+(commit 3a1298fba1, test_data/benchmark, MIT licence) carries for its models d1 to d3, s1, s2, f1
+and a1.
 
 Spinning dust a1 of PySM is a sum of two components of one emissivity (PySM_public
 pysm/template/emissivity.txt, frequency [GHz] and flux), shifted in frequency: the first peaks near
-19 GHz (Commander's nu_peak, 19 +- 3 GHz; here held at 19), the second at 33.35 GHz. The intensities at
-30 and 100 GHz give the share of the second at 30 GHz; the sum is then fitted between 20 and 70 GHz by a
-log-normal whose peak and width are what is packed.
+19 GHz (Commander's nu_peak, 19 +- 3 GHz; here held at 19), the second at 33.35 GHz. The intensities
+at 30 and 100 GHz give the share of the second at 30 GHz; the sum is then fitted between 20 and 70
+GHz by a log-normal whose peak and width are what is packed.
 """
 
 import sys

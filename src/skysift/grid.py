@@ -61,7 +61,7 @@ class Grid:
             if self.nside is None:
                 raise ValueError("cells: expected an array when nside is None, got None.")
             return
-        cells = np.ascontiguousarray(self.cells, dtype=np.int64)
+        cells = np.array(self.cells, dtype=np.int64)
         upper = cells.size if self.nside is None else hp.nside2npix(self.nside)
         if cells.ndim != 1 or (
             cells.size and (cells[0] < 0 or cells[-1] >= upper or np.any(np.diff(cells) <= 0))

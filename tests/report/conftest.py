@@ -71,8 +71,12 @@ def make_example(
     sigma = np.sqrt(np.einsum("pii->ip", covariance))[:, None, :].repeat(2, axis=1)
     dataset = xr.Dataset(
         {
-            "amplitude": (("component", "stokes", "cell"), amplitude),
-            "amplitude_error": (("component", "stokes", "cell"), sigma),
+            "component_amplitude": (
+                ("component", "stokes", "cell"),
+                amplitude,
+                {"units": "uK_CMB"},
+            ),
+            "component_error": (("component", "stokes", "cell"), sigma),
             "chi2": ("cell", chi2),
             "dof": (
                 "cell",
@@ -81,10 +85,13 @@ def make_example(
             **_history(0.5 * chi2.sum()),
         },
         coords={
-            "component": list(model.names),
+            "component": (
+                "component",
+                list(model.names),
+                {"reference_GHz": [c.reference or 0.0 for c in model.components]},
+            ),
             "stokes": ["Q", "U"],
             "cell": sim.maps.grid.index,
-            "reference": ("component", [c.reference or np.nan for c in model.components]),
         },
         attrs={
             "nside": nside,
@@ -99,18 +106,15 @@ def make_example(
             else "iteration limit reached",
             "model": "cmb + dust + synchrotron",
             "instrument": "LiteBIRD",
+            "calibrated": 1,
+            "active_bounds": [0, 2, 0],
+            "unconstrained": [0, 0, 0],
         },
     )
     for name, value in estimates.items():
-        attributes = {
-            "unit": "K" if name == "temp_dust" else "",
-            "active_bounds": 0,
-            "unconstrained": 0,
-        }
         if name == "temp_dust":
             errors[name][:2] = np.nan
-            attributes |= {"active_bounds": 2}
-        dataset[name] = (f"patch_{name}", value, attributes)
+        dataset[name] = (f"patch_{name}", value, {"units": "K" if name == "temp_dust" else ""})
         dataset[f"{name}_error"] = (f"patch_{name}", errors[name])
         dataset[f"{name}_patch"] = ("cell", labels[name])
     fit = StandIn(dataset, sim.instrument, model, predicted)

@@ -1,11 +1,12 @@
 """Projected Newton method on the exact patch Hessian, block by block.
 
 Blocks of parameters that share no cell are separate problems: each has its own damping and its own
-decision whether to take a step, and those that are done are no longer evaluated. In a block the
-exact Hessian is used where it is positive definite on the parameters that are free to move, the
-Gauss-Newton matrix elsewhere; bounds are handled by an active set, globalisation by
-Levenberg-Marquardt damping scaled with the Gauss-Newton diagonal (More 1978), which makes the
-method independent of units.
+decision whether to take a step, and those that are done are no longer evaluated. A block begins
+with Gauss-Newton steps and turns to the exact Hessian when a step no longer takes away a fifth of
+the objective (Fletcher & Xu 1987, IMA J. Numer. Anal. 7, 371): far away the curvature of the
+residual misleads, near the solution it is what makes the convergence quadratic. Bounds are handled
+by an active set, globalisation by Levenberg-Marquardt damping scaled with the diagonal (More 1978),
+which makes the method independent of units.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from jaxtyping import Bool, Float
 
 from skysift.compsep.likelihood import Evaluation, Likelihood
 from skysift.compsep.linear import AbstractSystem, Box
+from skysift.compsep.structure import SymmetricMatrix
 
 _EPS = np.finfo(float).eps
 _ROUNDING = (1e4 * _EPS) ** 2
+_SHIFTS = 8
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Solution:
 
 @dataclass(frozen=True)
 class _State:
-    """Point, its evaluation, and each block's damping and state of convergence."""
+    """Point, its evaluation, and per block: damping, which Hessian, whether done, whether well."""
 
     theta: Float[np.ndarray, " parameter"]
     evaluation: Evaluation
@@ -160,14 +163,14 @@ def _advance(
     active = ~state.done
     free = _free(state.theta, here.gradient, low, high) & _informed(here) & active[structure.block]
     box = Box(low - state.theta, high - state.theta, free)
-    change, exact, solved = _propose(system, here, state.damping, state.exact, box)
-    model = here.hessian.where(exact, here.gauss_newton)
+    model = here.hessian.where(state.exact, here.gauss_newton)
+    change, damping, unsolved = _propose(system, here, state.damping, model, box)
     slope = structure.per_block(here.gradient * change)
     decrease = -(slope + 0.5 * structure.per_block(change * (model @ change)))
     undamped = state.damping == 0.0
     floor = _ROUNDING * scale
     small = np.abs(slope) <= options.tolerance**2 * here.objective + floor
-    finished = active & small & undamped & solved
+    finished = active & small & undamped & ~unsolved
 
     trial_theta = np.clip(state.theta + change, low, high)
     trial = likelihood.evaluate(trial_theta, active)
@@ -181,42 +184,54 @@ def _advance(
         here, low, high, state.theta
     )
     taken = active & finite & np.where(blurred, flatter, (gain > 1e-4) & (decrease > 0))
-    stuck = active & blurred & ~taken & undamped & solved
+    stuck = active & blurred & ~taken & undamped & ~unsolved
 
-    damping = _next_damping(state.damping, gain, taken, exact)
+    damping = _next_damping(damping, gain, taken)
     done = state.done | finished | stuck | (active & (damping > 1e12))
     return _State(
         np.where(taken[structure.block], trial_theta, state.theta),
         trial.where(taken, here),
-        np.where(active, np.where(blurred, 0.0, damping), state.damping),
-        np.where(active, (here.objective - trial.objective < 0.2 * here.objective), state.exact),
+        np.where(active, np.where(blurred & ~unsolved, 0.0, damping), state.damping),
+        np.where(active, here.objective - trial.objective < 0.2 * here.objective, state.exact),
         done,
         state.converged | finished | stuck,
     )
 
 
 def _propose(
-    system: AbstractSystem, here: Evaluation, damping: Float[np.ndarray, " block"], wanted, box: Box
-) -> tuple[Float[np.ndarray, " parameter"], Bool[np.ndarray, " block"], Bool[np.ndarray, " block"]]:
-    """Damped steps, in which blocks the exact Hessian gave them, and in which there is one."""
+    system: AbstractSystem,
+    here: Evaluation,
+    damping: Float[np.ndarray, " block"],
+    matrix: SymmetricMatrix,
+    box: Box,
+) -> tuple[
+    Float[np.ndarray, " parameter"], Float[np.ndarray, " block"], Bool[np.ndarray, " block"]
+]:
+    """Damped steps, the damping used, and in which blocks there is none.
+
+    Where the matrix is not positive definite the damping grows until it is: such steps follow the
+    directions of negative curvature, along which Gauss-Newton steps would creep.
+    """
     structure = here.hessian.structure
-    ridge = damping[structure.block] * here.gauss_newton.diagonal
-    matrix = here.hessian.where(wanted, here.gauss_newton)
-    step = system.step(matrix.plus_diagonal(ridge), here.gradient, box)
-    if step.positive.all():
-        return step.change, wanted, step.positive
-    rest = Box(box.low, box.high, box.free & ~step.positive[structure.block])
-    floor = np.maximum(damping, 1e-3)[structure.block] * here.gauss_newton.diagonal
-    other = system.step(here.gauss_newton.plus_diagonal(floor), here.gradient, rest)
-    change = np.where(step.positive[structure.block], step.change, other.change)
-    return change, step.positive & wanted, step.positive | other.positive
+    scale = np.maximum(here.gauss_newton.diagonal, np.abs(matrix.diagonal))
+    change = np.zeros(structure.size)
+    pending = structure.per_block(box.free.astype(float)) > 0
+    for _ in range(_SHIFTS):
+        ridge = damping[structure.block] * scale
+        part = replace(box, free=box.free & pending[structure.block])
+        step = system.step(matrix.plus_diagonal(ridge), here.gradient, part)
+        change = np.where((pending & step.positive)[structure.block], step.change, change)
+        pending = pending & ~step.positive
+        if not pending.any():
+            break
+        damping = np.where(pending, np.maximum(4.0 * damping, 1e-2), damping)
+    return change, damping, pending
 
 
 def _next_damping(
     damping: Float[np.ndarray, " block"],
     gain: Float[np.ndarray, " block"],
     taken: Bool[np.ndarray, " block"],
-    exact: Bool[np.ndarray, " block"],
 ) -> Float[np.ndarray, " block"]:
     """Nielsen's rule (1999, IMM-REP-1999-05): ease smoothly after good steps, tighten after bad."""
     factor = np.clip(1.0 - (2.0 * np.clip(gain, 0.0, 1.0) - 1.0) ** 3, 1.0 / 3.0, 2.0)

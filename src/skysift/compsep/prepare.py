@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from skysift.compsep.kernel import Kernel
 from skysift.compsep.structure import Structure
 from skysift.compsep.weights import AbstractNoise
+from skysift.grid import Grid
 from skysift.instrument import Instrument
 from skysift.maps import Maps, unseen_to_nan
 from skysift.patches import Patches
@@ -31,6 +32,7 @@ class Measurements:
         used: whether a cell has at least as many channels as components.
         dof: measurements used less amplitudes, per cell.
         instrument: the channels, in the order of the data.
+        calibrated: whether the weights are inverse noise variances.
     """
 
     data: Float[np.ndarray, "channel stokes cell"]
@@ -39,6 +41,7 @@ class Measurements:
     used: Bool[np.ndarray, "stokes cell"]
     dof: Int[np.ndarray, " cell"]
     instrument: Instrument
+    calibrated: bool
 
 
 def match(
@@ -69,12 +72,20 @@ def match(
             f"maps: expected at least {len(model.components)} channels for {len(model.components)} "
             f"components ({', '.join(model.names)}), got {len(instrument)}. Leave components out."
         )
+    given, weights = maps.grid, noise.weights(maps, instrument)
     maps, patches = _cells(maps, model, patches)
-    data, weights, used = _clean(maps, noise.weights(maps, instrument), model)
+    where = _positions(maps.grid, given)
+    if weights.shape[-1] > 1:
+        weights = weights[..., where]
+    data, weights, used = _clean(maps, weights, model)
     counted = np.sum(weights > 0, axis=0) - len(model.components)
     dof = np.sum(np.where(used, counted, 0), axis=0)
-    fixed = {name: _fixed(name, np.asarray(value), maps) for name, value in model.fixed.items()}
-    return maps, patches, Measurements(data, weights, fixed, used, dof, instrument)
+    fixed = {n: _fixed(n, np.asarray(v), given, where) for n, v in model.fixed.items()}
+    return (
+        maps,
+        patches,
+        Measurements(data, weights, fixed, used, dof, instrument, noise.calibrated),
+    )
 
 
 def _channels(maps: Maps, instrument: Instrument) -> Instrument:
@@ -140,17 +151,29 @@ def _clean(
     return data, weights, np.broadcast_to(enough, data.shape[1:])
 
 
-def _fixed(name: str, value: Float[np.ndarray, "..."], maps: Maps) -> Float[np.ndarray, "#cell"]:
+def _positions(kept: Grid, given: Grid) -> slice | Int[np.ndarray, " cell"]:
+    """Where the cells that are fitted stand in arrays on the given grid, whatever the orderings."""
+    if kept == given:
+        return slice(None)
+    order = np.argsort(given.ring)
+    return order[np.searchsorted(given.ring[order], kept.ring)]
+
+
+def _fixed(
+    name: str, value: Float[np.ndarray, "..."], given: Grid, where: slice | Int[np.ndarray, " cell"]
+) -> Float[np.ndarray, "#cell"]:
+    """A parameter that is not fitted on the cells that are."""
     value = np.atleast_1d(np.asarray(value, dtype=float))
-    if value.shape == (1,) or value.shape == (maps.grid.size,):
+    if value.shape == (1,):
         chosen = value
-    elif maps.grid.nside is not None and value.shape == (maps.grid.npix,):
-        chosen = value[maps.grid.index]
+    elif value.shape == (given.size,):
+        chosen = value[where]
+    elif given.nside is not None and value.shape == (given.npix,):
+        chosen = value[given.index][where]
     else:
         raise ValueError(
-            f"fixed[{name!r}]: expected a number, or one value per cell ({maps.grid.size} or full "
-            "sky), "
-            f"got shape {value.shape}."
+            f"fixed[{name!r}]: expected a number, or one value per cell of the maps ({given.size} or "
+            f"full sky), got shape {value.shape}."
         )
     if not np.all(np.isfinite(unseen_to_nan(chosen))):
         raise ValueError(

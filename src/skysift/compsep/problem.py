@@ -101,6 +101,9 @@ def pose(
         Stream.default(),
     )
     check_independent(likelihood.kernel, model, measurements, theta, structure)
+    # What is fixed per cell stands in the result on the cells that are fitted.
+    fixed = {n: v if v.size > 1 else float(v[0]) for n, v in measurements.fixed.items()}
+    model = SkyModel(model.components, fixed)
     return Problem(likelihood, theta, low, high, maps, patches, model, measurements)
 
 

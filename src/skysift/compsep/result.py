@@ -34,8 +34,8 @@ class Status:
         initial_gradient_norm: the same at the start.
         active_bounds: number of patches at a bound, per parameter.
         unconstrained: number of patches that the data say nothing about, per parameter: no
-            emission to measure the parameter by, or a marginal error of the bounds' width over
-            sqrt(12) or more.
+            emission to measure it by, or (with calibrated weights) a marginal error of at least
+            the bounds' width over sqrt(12), the scatter of a uniform guess.
     """
 
     converged: bool
@@ -69,6 +69,8 @@ class Separation(eqx.Module):
         instrument: the channels.
         information: Hessian of the objective at the solution.
         free: which patch parameters are neither at a bound nor without information.
+        calibrated: whether the weights are inverse noise variances; errors and chi squared mean
+            nothing by themselves if they are not.
     """
 
     parameters: dict[str, Float[np.ndarray, " patch"]]
@@ -86,6 +88,7 @@ class Separation(eqx.Module):
     instrument: Instrument
     information: SymmetricMatrix
     free: np.ndarray
+    calibrated: bool
 
     @property
     def grid(self) -> Grid:
@@ -212,6 +215,7 @@ class Separation(eqx.Module):
             "reduced_chi2": self.reduced_chi2,
             "model": "+".join(self.model.names),
             "instrument": self.instrument.name,
+            "calibrated": int(self.calibrated),
             "channels": list(self.instrument.names),
             "frequency_GHz": list(self.instrument.frequencies),
             "active_bounds": [self.status.active_bounds[name] for name in self.parameters],

@@ -215,11 +215,12 @@ class ConjugateGradient(AbstractSystem):
         """
         sparse, preconditioner = _sparse(matrix), self._preconditioner(matrix, free)
         random = np.random.default_rng(0)
-        diagonal = preconditioner.diagonal()
+        diagonal, scale = preconditioner.diagonal(), _scale(matrix.diagonal)
         for _ in range(_PROBES):
-            sign = np.where(free, random.choice([-1.0, 1.0], free.size), 0.0)
-            solved = self._solve(sparse, preconditioner, sign, free)
-            diagonal += sign * (solved - preconditioner @ sign) / _PROBES
+            # In units of each parameter's error, or the noise of one would drown another.
+            probe = np.where(free, scale * random.choice([-1.0, 1.0], free.size), 0.0)
+            solved = self._solve(sparse, preconditioner, probe, free)
+            diagonal += probe * (solved - preconditioner @ probe) / (scale**2 * _PROBES)
         known = free & (diagonal > 0)
         off = np.full(self.structure.rows.size, np.nan)
         return SymmetricMatrix(self.structure, np.where(known, diagonal, np.nan), off)

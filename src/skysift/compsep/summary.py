@@ -79,6 +79,7 @@ def summarise(problem: Problem, solution: Solution, inverse: SymmetricMatrix | N
         instrument=measurements.instrument,
         information=solution.evaluation.hessian,
         free=solution.free,
+        calibrated=problem.measurements.calibrated,
     )
 
 
@@ -104,7 +105,9 @@ def _status(problem: Problem, solution: Solution, sigma: Float[np.ndarray, " par
     names = [parameter.name for parameter in problem.model.free]
     first, last = solution.history[0], solution.history[-1]
     at_bound = (solution.theta <= low) | (solution.theta >= high)
-    vague = ~at_bound & ~(sigma < (high - low) / math.sqrt(12.0))
+    vague = ~solution.free & ~at_bound
+    if problem.measurements.calibrated:
+        vague |= ~at_bound & (sigma >= (high - low) / math.sqrt(12.0))
     converged = bool(solution.converged.all())
     left = int(np.sum(~solution.converged))
     message = (

@@ -19,6 +19,11 @@ Weights = Float[np.ndarray, "channel #stokes #cell"]
 class AbstractNoise(abc.ABC):
     """What a fit takes the noise to be: white, of any variance per channel, Stokes and cell."""
 
+    @property
+    @abc.abstractmethod
+    def calibrated(self) -> bool:
+        """Whether the weights are inverse variances: errors and chi squared then mean something."""
+
     @abc.abstractmethod
     def weights(self, maps: Maps, instrument: Instrument) -> Weights:
         """Inverse variances [1 / uK_CMB^2] of maps (channel, stokes, cell); zero: not observed."""
@@ -48,6 +53,11 @@ class InstrumentDepth(AbstractNoise):
                 "maps still need weights: keep the instrument's (1.0), or ask for UnitWeights()."
             )
 
+    @property
+    def calibrated(self) -> bool:
+        """Yes."""
+        return True
+
     def weights(self, maps: Maps, instrument: Instrument) -> Weights:
         """From `depth / cell side`, and hits."""
         sigma = noise_sigma(
@@ -61,6 +71,11 @@ class InstrumentDepth(AbstractNoise):
 @dataclass(frozen=True)
 class UnitWeights(AbstractNoise):
     """Every measurement counts the same: a variance of 1 uK_CMB^2, and errors to match."""
+
+    @property
+    def calibrated(self) -> bool:
+        """No."""
+        return False
 
     def weights(self, maps: Maps, instrument: Instrument) -> Weights:
         """Ones."""
@@ -77,6 +92,11 @@ class InverseVariance(AbstractNoise):
     """
 
     values: Float[np.ndarray, "..."]
+
+    @property
+    def calibrated(self) -> bool:
+        """Yes."""
+        return True
 
     def weights(self, maps: Maps, instrument: Instrument) -> Weights:
         """The array, checked."""

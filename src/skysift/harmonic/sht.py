@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TypeVar
 
 import ducc0
 import healpy as hp
@@ -16,8 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
-Alm = Complex[Array | np.ndarray, "... alm"]
-Pixels = Float[Array | np.ndarray, "... cell"]
+ArrayT = TypeVar("ArrayT", np.ndarray, jax.Array)
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class SHT:
     """Spherical-harmonic transform of full-sky HEALPix maps in RING ordering.
 
     Coefficients are packed as healpy packs them: m-major, real fields, so m from 0 to l only. With
-    spin 2 the axis before the last holds (E, B) of coefficients and (Q, U) of maps, COSMO convention.
-    NumPy arrays give NumPy arrays at once; JAX arrays may be traced, batched and differentiated.
+    spin 2 the axis before the last holds (E, B) of coefficients and (Q, U) of maps, COSMO
+    convention. NumPy arrays give NumPy arrays at once; JAX arrays may be traced, batched and
+    differentiated.
 
     Args:
         nside: HEALPix resolution.
@@ -64,7 +65,9 @@ class SHT:
         """Number of cells of a map."""
         return 12 * self.nside**2
 
-    def synthesis(self, alm: Alm, spin: int = 0) -> Pixels:
+    def synthesis(
+        self, alm: Complex[ArrayT, "... alm"], spin: int = 0
+    ) -> Float[ArrayT, "... cell"]:
         """Maps of coefficients.
 
         Args:
@@ -82,7 +85,7 @@ class SHT:
             return _synthesis(self, spin, alm)
         return _traced_synthesis(self, spin, alm)
 
-    def adjoint(self, maps: Pixels, spin: int = 0) -> Alm:
+    def adjoint(self, maps: Float[ArrayT, "... cell"], spin: int = 0) -> Complex[ArrayT, "... alm"]:
         """Adjoint of the synthesis, `sum over cells of conj(Y_lm) m`.
 
         `<adjoint(m), a> = <m, synthesis(a)>`, where coefficients with m > 0 count twice.
@@ -102,7 +105,9 @@ class SHT:
             return _adjoint(self, spin, maps)
         return _traced_adjoint(self, spin, maps)
 
-    def analysis(self, maps: Pixels, spin: int = 0, iterations: int = 3) -> Alm:
+    def analysis(
+        self, maps: Float[ArrayT, "... cell"], spin: int = 0, iterations: int = 3
+    ) -> Complex[ArrayT, "... alm"]:
         """Coefficients of maps: the quadrature with equal weights, refined by Jacobi iterations.
 
         The same as `healpy.map2alm` and `healpy.map2alm_spin` give with as many iterations.
@@ -137,7 +142,7 @@ def multipoles(lmax: int) -> tuple[Int[np.ndarray, " alm"], Int[np.ndarray, " al
     return ell, m
 
 
-def _check(values: Alm | Pixels, name: str, size: int, spin: int) -> None:
+def _check(values: Array | np.ndarray, name: str, size: int, spin: int) -> None:
     if spin not in (0, 2):
         raise ValueError(f"spin: expected 0 or 2, got {spin!r}.")
     pair = (2,) if spin else ()

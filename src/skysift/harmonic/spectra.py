@@ -15,8 +15,8 @@ def gaussian_alm(
 ) -> Complex[np.ndarray, "3 alm"]:
     """Coefficients of Gaussian fields T, E, B with given spectra.
 
-    Numbers are drawn in the order of l, so that a larger lmax leaves the coefficients of low l as they
-    are: the same generator state gives the same sky at any resolution.
+    Numbers are drawn in the order of l, so that a larger lmax leaves the coefficients of low l as
+    they are: the same generator state gives the same sky at any resolution.
 
     Args:
         cl: rows TT, EE, BB, TE from l = 0 [uK^2].
@@ -39,7 +39,8 @@ def gaussian_alm(
     tt, ee, bb, te = cl
     if not np.all(np.isfinite(cl)) or np.any(cl[:3] < 0) or np.any(te**2 > tt * ee * (1 + 1e-6)):
         raise ValueError(
-            "cl: expected finite TT, EE, BB >= 0 with TE^2 <= TT * EE, got others. Rows are TT, EE, BB, TE."
+            "cl: expected finite TT, EE, BB >= 0 with TE^2 <= TT * EE, got others. "
+            "Rows are TT, EE, BB, TE."
         )
     correlated = np.divide(te, np.sqrt(tt), out=np.zeros_like(te), where=tt > 0)
     own = np.sqrt(np.maximum(ee - correlated**2, 0.0))
@@ -96,9 +97,9 @@ def auto_spectra(
 ) -> dict[str, Float[np.ndarray, "*channel ell"]]:
     """Power spectra of each map with itself, divided by the sky fraction.
 
-    Cells outside the grid and missing ones count as zero, and the spectrum is divided by the fraction
-    of the sky that is left. The mask's coupling of multipoles and its mixing of E into B stay: on a cut
-    sky this shows orders of magnitude, a pseudo-C_l estimate removes the coupling.
+    Cells outside the grid and missing ones count as zero, and the spectrum is divided by the
+    fraction of the sky that is left. The mask's coupling of multipoles and its mixing of E into B
+    stay: on a cut sky this shows orders of magnitude, a pseudo-C_l estimate removes the coupling.
 
     Args:
         maps: on any grid with a place on the sphere.
@@ -106,12 +107,13 @@ def auto_spectra(
         iterations: of the analysis.
 
     Returns:
-        C_l by name, in the square of the maps' unit: TT for I; EE, BB, EB for QU; for IQU also TE, TB.
+        C_l by name, in the square of the maps' unit: TT for I; EE, BB, EB for QU; for IQU also TE,
+        TB.
 
     Examples:
         >>> from skysift.grid import Grid
         >>> maps = Maps(np.ones((1, 768)), Grid(8), Stokes.I)
-        >>> cl = auto_spectra(maps)["TT"]
+        >>> cl = auto_spectra(maps, lmax=16)["TT"]
         >>> bool(np.isclose(cl[0], 4 * np.pi))
         True
     """
@@ -120,10 +122,10 @@ def auto_spectra(
         maps.grid.require_nside(), 3 * maps.grid.require_nside() - 1 if lmax is None else lmax
     )
     values = np.asarray(maps.values)
-    kept = np.isfinite(values).all(axis=-2)
+    kept = np.asarray(np.isfinite(values).all(axis=-2))
     full = np.zeros((*values.shape[:-1], sht.npix))
     full[..., maps.grid.index] = np.where(kept[..., None, :], values, 0.0)
-    fsky = kept.sum(axis=-1) / sht.npix
+    fsky = kept.sum(axis=-1, keepdims=True) / sht.npix
     fields: dict[str, np.ndarray] = {}
     if "I" in maps.stokes.value:
         fields["T"] = sht.analysis(full[..., 0, :], iterations=iterations)
@@ -132,7 +134,7 @@ def auto_spectra(
         fields["E"], fields["B"] = polarised[..., 0, :], polarised[..., 1, :]
     pairs = ("TT", "EE", "BB", "TE", "EB", "TB")
     return {
-        pair: cross_cl(fields[pair[0]], fields[pair[1]], sht.lmax) / fsky[..., None]
+        pair: cross_cl(fields[pair[0]], fields[pair[1]], sht.lmax) / fsky
         for pair in pairs
         if pair[0] in fields and pair[1] in fields
     }

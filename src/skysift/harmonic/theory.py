@@ -15,9 +15,9 @@ class CMBSpectra:
     """Theoretical C_l of the CMB, never D_l, in uK_CMB^2, rows TT, EE, BB, TE (EB and TB vanish).
 
     Planck 2018 flat LambdaCDM (arXiv:1807.06209, table 2, last column), computed with CAMB. Tensors
-    have n_t = 0 at every r, pivot 0.05 / Mpc, as in LiteBIRD 2023 (arXiv:2202.02773): C_l is exactly
-    linear in r. With the inflationary consistency relation n_t = -r / 8 evaluated at r = 1 the BB
-    spectrum would be 1.8 times larger at l = 2 and 1.2 times at l = 80.
+    have n_t = 0 at every r, pivot 0.05 / Mpc, as in LiteBIRD 2023 (arXiv:2202.02773): C_l is
+    exactly linear in r. With the inflationary consistency relation n_t = -r / 8 evaluated at r = 1
+    the BB spectrum would be 1.8 times larger at l = 2 and 1.2 times at l = 80.
 
     Args:
         lensed_scalar: C_l of lensed scalar perturbations, `(4, lmax + 1)`.
@@ -84,8 +84,8 @@ class CMBSpectra:
         lmax = self.lmax if lmax is None else lmax
         if not 0 <= lmax <= self.lmax:
             raise ValueError(
-                f"lmax: expected 0 to {self.lmax}, which the table holds, got {lmax}. Make a longer "
-                "table with tools/make_cmb_spectra.py."
+                f"lmax: expected 0 to {self.lmax}, which the table holds, got {lmax}. "
+                "Make a longer table with tools/make_cmb_spectra.py."
             )
         scalar = self.lensed_scalar[:, : lmax + 1].copy()
         scalar[2] *= a_lens

@@ -81,6 +81,7 @@ def chi2_histogram(data: ReportData) -> Figure:
             axes.plot(x, expected, color=INK, label=f"expected, mean {dof[dof > 0].mean():.2f}")
         axes.axvline(chi2.mean(), color=RED, linestyle="--", label=f"mean {_tick(chi2.mean())}")
         axes.set(xlabel="χ² of a cell", ylabel="cells", xlim=(low, high))
+        axes.ticklabel_format(axis="x", scilimits=(-3, 5), useMathText=True)
         axes.legend()
     return figure
 
@@ -92,8 +93,8 @@ def parameter_histograms(data: ReportData) -> Figure:
         ValueError: if nothing was fitted.
     """
     with styled():
-        figure, panels = _row(data.parameters, 2.9)
-        for axes, parameter in zip(panels, data.parameters, strict=True):
+        figure, panels = _panels(data.parameters, 2.9)
+        for axes, parameter in zip(panels[0], data.parameters, strict=True):
             truth = parameter.patch_truth
             known = parameter.values if truth is None else np.r_[parameter.values, truth]
             low, high = robust_range(known, 0.2)
@@ -109,7 +110,7 @@ def parameter_histograms(data: ReportData) -> Figure:
             )
             axes.set(xlabel=parameter.title, ylabel="patches", xlim=(low, high))
             axes.margins(y=0.12)
-        _shared_legend(figure, panels[0])
+        _shared_legend(figure, panels[0, 0])
     return figure
 
 
@@ -126,43 +127,21 @@ def residual_levels(data: ReportData) -> Figure:
         )
     order = np.argsort(view.frequencies, kind="stable")
     nu, rms, noise = view.frequencies[order], view.rms[order], view.noise[order]
+    ratio = rms / noise
+    # Maps without noise leave nothing to compare with the instrument's.
+    compare = np.isfinite(ratio).any() and float(np.nanmax(ratio)) > 0.1
     with styled():
         figure = new_figure(3.3)
-        left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
-        groups: dict[bytes, str] = {}
-        for i, letter in enumerate(data.stokes.value):
-            left.plot(
-                nu, rms[:, i], "o", color=SERIES[i], fillstyle="none", label=f"{letter} residual"
-            )
-            if np.isfinite(noise[:, i]).any():
-                key = noise[:, i].tobytes()
-                groups[key] = f"{groups[key]}, {letter}" if key in groups else letter
-                right.plot(
-                    nu,
-                    rms[:, i] / noise[:, i],
-                    "o",
-                    color=SERIES[i],
-                    fillstyle="none",
-                    label=letter,
-                )
-        for key, letters in groups.items():
-            left.plot(
-                nu, np.frombuffer(key), "_", color=INK, markersize=13, label=f"noise of {letters}"
-            )
-        left.set(yscale="log", ylabel=f"rms [{unit_text('uK_CMB')}]")
-        left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        left.yaxis.set_minor_formatter(NullFormatter())
-        left.legend()
-        for axes in (left, right):
+        panels = figure.subplots(1, 2 if compare else 1, squeeze=False)[0]
+        _levels(panels[0], data.stokes.value, nu, rms, noise)
+        if compare:
+            for i in range(len(data.stokes)):
+                panels[1].plot(nu, ratio[:, i], "o", color=SERIES[i], fillstyle="none")
+            panels[1].axhline(1.0, color=INK, linewidth=0.9)
+            panels[1].set_ylabel("residual rms / instrument noise")
+            panels[1].set_ylim(0.0, max(1.1 * float(np.nanmax(ratio)), 1.15))
+        for axes in panels:
             _frequency_axis(axes, nu)
-        right.axhline(1.0, color=INK, linewidth=0.9)
-        right.set_ylabel("residual rms / instrument noise")
-        if groups:
-            top = float(np.nanmax(rms / noise))
-            right.set_ylim(0.0, max(1.1 * top, 1.15))
-        else:
-            right.set_visible(False)
     return figure
 
 
@@ -215,11 +194,31 @@ def truth_comparison(data: ReportData) -> Figure:
     """
     known = [parameter for parameter in data.parameters if parameter.truth is not None]
     with styled():
-        figure, panels = _row(known, 5.6, rows=2)
+        rows = 2 if data.weights_are_noise else 1
+        figure, panels = _panels(known, 2.9 * rows, rows)
         for column, parameter in enumerate(known):
             _scatter(panels[0, column], parameter)
-            _pull_histogram(panels[1, column], parameter, data.weights_are_noise)
+            if rows == 2:
+                _pull_histogram(panels[1, column], parameter)
     return figure
+
+
+def _levels(axes: Axes, letters: str, nu: np.ndarray, rms: np.ndarray, noise: np.ndarray) -> None:
+    groups: dict[bytes, str] = {}
+    for i, letter in enumerate(letters):
+        label = f"{letter} residual"
+        axes.plot(nu, rms[:, i], "o", color=SERIES[i], fillstyle="none", label=label)
+        if np.isfinite(noise[:, i]).any():
+            key = noise[:, i].tobytes()
+            groups[key] = f"{groups[key]}, {letter}" if key in groups else letter
+    for key, group in groups.items():
+        label = f"noise of {group}"
+        axes.plot(nu, np.frombuffer(key), "_", color=INK, markersize=13, label=label)
+    axes.set(yscale="log", ylabel=f"rms [{unit_text('uK_CMB')}]")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.legend()
 
 
 def _scatter(axes: Axes, parameter: ParameterView) -> None:
@@ -245,9 +244,9 @@ def _scatter(axes: Axes, parameter: ParameterView) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def _pull_histogram(axes: Axes, parameter: ParameterView, calibrated: bool) -> None:
+def _pull_histogram(axes: Axes, parameter: ParameterView) -> None:
     pulls = parameter.pulls
-    if pulls is None or pulls.size == 0 or not calibrated:
+    if pulls is None or pulls.size == 0:
         axes.set_visible(False)
         return
     edges = np.linspace(-5, 5, 41)
@@ -263,14 +262,13 @@ def _pull_histogram(axes: Axes, parameter: ParameterView, calibrated: bool) -> N
     axes.margins(y=0.12)
 
 
-def _row(
+def _panels(
     parameters: Sequence[ParameterView], height: float, rows: int = 1
 ) -> tuple[Figure, np.ndarray]:
     if not parameters:
         raise ValueError("parameters: expected at least one to draw, got none.")
     figure = new_figure(height)
-    panels = figure.subplots(rows, len(parameters), squeeze=False)
-    return figure, panels[0] if rows == 1 else panels
+    return figure, figure.subplots(rows, len(parameters), squeeze=False)
 
 
 def _log_line(axes: Axes, values: Float[np.ndarray, " iteration"], label: str, colour: str) -> None:

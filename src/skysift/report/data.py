@@ -49,16 +49,16 @@ class ReportData:
 
     - coordinate `cell`: cell numbers (all of the sphere if left out); attributes `nside` (0 for
       cells without a place on the sphere) and `ordering` (`RING` or `NESTED`);
-    - for each spectral parameter, say `beta_dust`: `beta_dust` and `beta_dust_error` over dimension
-      `patch_beta_dust`, `beta_dust_patch(cell)`; `beta_dust` may have the attributes `unit`,
-      `active_bounds` and `unconstrained` (numbers of patches);
-    - `amplitude(component, stokes, cell)` and `amplitude_error`, with coordinates `component`
-      (names) and `stokes` (letters), and where known `reference(component)` [GHz, NaN for none] and
-      `unit(component)`;
-    - `chi2(cell)` and `dof(cell)`: channels times Stokes parameters used minus amplitudes;
-    - `objective(iteration)`, `projected_gradient(iteration)`, `seconds(iteration)`;
+    - for each spectral parameter, say `beta_dust`: `beta_dust` (attribute `units`) and
+      `beta_dust_error` over dimension `patch_beta_dust`, and `beta_dust_patch(cell)`;
+    - `component_amplitude(component, stokes, cell)` (attribute `units`) and `component_error`, with
+      coordinates `component` (names; attribute `reference_GHz`, 0 for none) and `stokes` (letters);
+    - `chi2(cell)` and `dof(cell)`: measurements less amplitudes;
+    - `objective(iteration)`, `projected_gradient(iteration)`, `seconds(iteration)` since the start;
     - attributes `converged`, `objective`, `projected_gradient_norm`, `initial_gradient_norm`,
-      `iterations`, `message`, `model`, `instrument`.
+      `iterations`, `message`, `model`, `instrument`, `calibrated` (1 if weights were inverse noise
+      variances), and `active_bounds` and `unconstrained`: numbers of patches in the order of the
+      parameters.
 
     Args:
         grid: the fitted cells.
@@ -71,6 +71,7 @@ class ReportData:
         status: of the solver.
         model: what the sky was taken to be, in words.
         instrument: name.
+        calibrated: whether the weights were inverse noise variances.
         residuals: if the maps are at hand.
     """
 
@@ -84,6 +85,7 @@ class ReportData:
     status: StatusView
     model: str
     instrument: str
+    calibrated: bool
     residuals: ResidualView | None = None
 
     @staticmethod
@@ -115,11 +117,16 @@ class ReportData:
         """
         attributes = _Attributes(dataset)
         grid = _grid(dataset, attributes)
-        amplitude = _variable(dataset, "amplitude", ("component", "stokes", "cell"))
-        parameters = tuple(
-            _parameter(dataset, str(name).removesuffix("_patch"))
+        amplitude = _variable(dataset, "component_amplitude", ("component", "stokes", "cell"))
+        names = [
+            str(name).removesuffix("_patch")
             for name in dataset.data_vars
             if str(name).endswith("_patch")
+        ]
+        counts = [_counts(attributes, key, names) for key in ("active_bounds", "unconstrained")]
+        parameters = tuple(
+            _parameter(dataset, name, at_bounds, unconstrained)
+            for name, at_bounds, unconstrained in zip(names, *counts, strict=True)
         )
         return ReportData(
             grid=grid,
@@ -144,6 +151,7 @@ class ReportData:
             ),
             model=str(attributes["model"]),
             instrument=str(attributes["instrument"]),
+            calibrated=bool(int(attributes["calibrated"])),
         )
 
     def with_residuals(self, residuals: Maps, instrument: Instrument) -> ReportData:
@@ -224,12 +232,11 @@ class ReportData:
 
     @property
     def weights_are_noise(self) -> bool:
-        """Whether chi2 is of the size that weights of inverse noise variance give.
+        """Whether chi2 can be held against its expected distribution.
 
-        Otherwise (unit weights, maps without noise, a model that does not fit) neither the expected
-        distribution of chi2 nor the errors have a scale.
+        It can not with weights that are no inverse variances, nor for maps without noise.
         """
-        return 0.3 < self.reduced_chi2 < 3.0
+        return self.calibrated and self.reduced_chi2 > 0.1
 
     @property
     def has_truth(self) -> bool:
@@ -272,31 +279,39 @@ def _grid(dataset: xr.Dataset, attributes: _Attributes) -> Grid:
     return Grid(nside, Ordering(str(attributes["ordering"])), cells)
 
 
-def _parameter(dataset: xr.Dataset, name: str) -> ParameterView:
+def _counts(attributes: _Attributes, key: str, names: list[str]) -> list[int]:
+    """A list attribute; NetCDF gives a list of one back as a number."""
+    counts = np.atleast_1d(attributes[key]).tolist()
+    if len(counts) != len(names):
+        raise ValueError(f"{key}: expected a number for each of {names}, got {counts}.")
+    return [int(count) for count in counts]
+
+
+def _parameter(dataset: xr.Dataset, name: str, at_bounds: int, unconstrained: int) -> ParameterView:
     dims = (f"patch_{name}",)
     values = _variable(dataset, name, dims)
     errors = _variable(dataset, f"{name}_error", dims).values.astype(float)
     return ParameterView(
         name=name,
-        unit=str(values.attrs.get("unit", "")),
+        unit=str(values.attrs.get("units", "")),
         values=values.values.astype(float),
         errors=errors,
         labels=_variable(dataset, f"{name}_patch", ("cell",)).values.astype(np.int64),
-        at_bounds=int(values.attrs.get("active_bounds", 0)),
-        unconstrained=int(values.attrs.get("unconstrained", 0)),
+        at_bounds=at_bounds,
+        unconstrained=unconstrained,
     )
 
 
 def _components(dataset: xr.Dataset, amplitude: xr.DataArray) -> tuple[ComponentView, ...]:
-    errors = _variable(dataset, "amplitude_error", ("component", "stokes", "cell"))
+    errors = _variable(dataset, "component_error", ("component", "stokes", "cell"))
     names = [str(name) for name in amplitude["component"].values]
-    references = dataset["reference"].values if "reference" in dataset else [math.nan] * len(names)
-    units = dataset["unit"].values if "unit" in dataset else ["uK_CMB"] * len(names)
+    attributes = amplitude["component"].attrs
+    references = np.atleast_1d(attributes.get("reference_GHz", [0.0] * len(names)))
     return tuple(
         ComponentView(
             name=name,
-            unit=str(units[i]),
-            reference=float(references[i]) if np.isfinite(references[i]) else None,
+            unit=str(amplitude.attrs.get("units", "uK_CMB")),
+            reference=float(references[i]) if references[i] > 0 else None,
             values=amplitude.values[i].astype(float),
             errors=errors.values[i].astype(float),
         )

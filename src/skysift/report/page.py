@@ -170,7 +170,7 @@ def _parameter_row(parameter: ParameterView) -> dict[str, str]:
     }
     if parameter.truth is not None:
         row["truth"] = _number(float(parameter.truth.mean()))
-        row["difference"] = f"{float(np.mean(cells - parameter.truth)):+.2g}"
+        row["difference"] = f"{float(np.mean(cells - parameter.truth)):+.2g}".replace("-", "−", 1)
     return row
 
 

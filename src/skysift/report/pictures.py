@@ -83,9 +83,8 @@ def _results(data: ReportData) -> list[_Plan]:
         _Plan(
             "components",
             "Components",
-            "Recovered amplitudes, and their standard deviation given the spectral parameters. The "
-            "CMB should look like a Gaussian field, with nothing of the Galaxy or of the patch "
-            "outlines in it.",
+            "Recovered amplitudes, and their standard deviation. The CMB should look like a "
+            "Gaussian field, with nothing of the Galaxy or of the patch outlines in it.",
             on_sphere,
             lambda: map_figures.component_maps(data),
         ),

@@ -238,8 +238,8 @@ def project(
 
     Examples:
         >>> picture = project(np.arange(12.0), Grid(1), Mollweide(), width=8)
-        >>> picture.shape, float(picture[0, 4])
-        ((4, 8), 8.0)
+        >>> picture.shape, float(picture[1, 0]), bool(picture.mask[0, 0])
+        ((4, 8), 6.0, True)
     """
     values = np.asarray(values)
     if values.shape != (grid.size,):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -128,12 +129,11 @@ class ResidualView:
     values: Float[np.ndarray, "channel stokes cell"]
     noise: Float[np.ndarray, "channel stokes"]
 
-    @property
+    @functools.cached_property
     def rms(self) -> Float[np.ndarray, "channel stokes"]:
         """Root mean square over the cells with data; NaN for a channel without."""
-        square = np.where(np.isfinite(self.values), self.values, 0.0) ** 2
-        count = np.isfinite(self.values).sum(axis=-1)
-        return np.where(count > 0, np.sqrt(square.sum(axis=-1) / np.maximum(count, 1)), np.nan)
+        # One channel at a time: the values of all may fill a good part of the memory.
+        return np.stack([_rms(channel) for channel in self.values])
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,3 +172,10 @@ class StatusView:
         """Projected gradient over the gradient at the start."""
         start = self.initial_gradient_norm
         return self.projected_gradient_norm / start if start > 0 else self.projected_gradient_norm
+
+
+def _rms(values: Float[np.ndarray, "stokes cell"]) -> Float[np.ndarray, " stokes"]:
+    seen = np.isfinite(values)
+    count = seen.sum(axis=-1)
+    total = np.sum(np.where(seen, values, 0.0) ** 2, axis=-1)
+    return np.where(count > 0, np.sqrt(total / np.maximum(count, 1)), np.nan)

@@ -110,7 +110,8 @@ class AbstractComponent(eqx.Module):
         unknown = set(values) - set(known)
         if unknown:
             raise ValueError(
-                f"{sorted(unknown)[0]}: expected a parameter of {self.name} ({', '.join(known) or 'none'})."
+                f"{sorted(unknown)[0]}: expected a parameter of {self.name} "
+                f"({', '.join(known) or 'none'})."
             )
         return {
             name: jnp.asarray(values.get(name, default), float) for name, default in known.items()

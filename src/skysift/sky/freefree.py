@@ -40,7 +40,8 @@ class FreeFree(AbstractComponent):
     """Optically thin free-free emission, `nu^-2 g_ff(nu, T_e)`.
 
     Gaunt factor `ln(exp(5.960 - sqrt(3)/pi ln(nu_9 T_4^-1.5)) + e)`, Draine 2011 (Physics of the
-    Interstellar and Intergalactic Medium), eq. 10.9, as in Planck 2015 X, arXiv:1502.01588, table 4.
+    Interstellar and Intergalactic Medium), eq. 10.9, as in Planck 2015 X, arXiv:1502.01588, table
+    4.
     """
 
     name: str = eqx.field(static=True, default="freefree")

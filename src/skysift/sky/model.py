@@ -80,7 +80,8 @@ class SkyModel(eqx.Module):
             law = _LETTERS.get(letter)
             if law is None:
                 raise ValueError(
-                    f"model: expected letters of {', '.join(_LETTERS)} joined by '+', got {letter!r} in "
+                    f"model: expected letters of {', '.join(_LETTERS)} joined by '+', got "
+                    f"{letter!r} in "
                     f"{text!r}. For instance 'c+d+s'."
                 )
             if law in (ModifiedBlackBody, TwoTemperatureDust):

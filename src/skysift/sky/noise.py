@@ -22,9 +22,9 @@ def noise_sigma(
 ) -> Float[np.ndarray, "channel stokes cell"]:
     """Standard deviation of white noise in each cell [uK_CMB].
 
-    The depth divided by the side of a cell, times `noise_ratio`. With a hits map the depth is that of
-    the cell most often hit, on the full sky, and the variance elsewhere goes as one over the hits; cells
-    without hits are NaN.
+    The depth divided by the side of a cell, times `noise_ratio`. With a hits map the depth is that
+    of the cell most often hit, on the full sky, and the variance elsewhere goes as one over the
+    hits; cells without hits are NaN.
 
     Args:
         instrument: with depths [uK_CMB arcmin].
@@ -37,8 +37,9 @@ def noise_sigma(
         A view that repeats one number over cells where there are no hits: do not write to it.
 
     Raises:
-        ValueError: for a channel without the depth that `stokes` needs, a noise ratio that is negative
-            or not finite, or hits that are of another size, negative, not finite or zero everywhere.
+        ValueError: for a channel without the depth that `stokes` needs, a noise ratio that is
+            negative or not finite, or hits that are of another size, negative, not finite or zero
+            everywhere.
 
     Examples:
         >>> from skysift.instrument import Instrument
@@ -69,9 +70,9 @@ def white_noise(
 ) -> Maps:
     """A realisation of white noise [uK_CMB].
 
-    Each channel and Stokes parameter has a stream of its own over the full sky, so that noise in a cell
-    depends on the seed, the channel's place and the cell: not on the mask, nor on the other Stokes
-    parameters. Arguments and errors are those of `noise_sigma`.
+    Each channel and Stokes parameter has a stream of its own over the full sky, so that noise in a
+    cell depends on the seed, the channel's place and the cell: not on the mask, nor on the other
+    Stokes parameters. Arguments and errors are those of `noise_sigma`.
     """
     sigma = noise_sigma(instrument, grid, stokes, noise_ratio=noise_ratio, hits=hits)
     if noise_ratio == 0 and hits is None:
@@ -94,8 +95,8 @@ def _depth(instrument: Instrument, stokes: Stokes) -> Float[np.ndarray, "channel
         kind = "depth_p" if stokes.polarised[position] else "depth_i"
         raise ValueError(
             f"instrument: expected {kind} of channel {instrument.names[channel]!r} of "
-            f"{instrument.name} for Stokes {stokes.value}, got none. Leave the channel out, ask for other "
-            "Stokes parameters, or simulate with noise_ratio=0."
+            f"{instrument.name} for Stokes {stokes.value}, got none. Leave the channel out, ask "
+            "for other Stokes parameters, or simulate with noise_ratio=0."
         )
     return depth
 

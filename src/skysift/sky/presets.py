@@ -26,10 +26,11 @@ class Foreground:
     Args:
         law: emission law, its reference frequency the one of the amplitudes.
         intensity: name of the I template and its frequency [GHz]; `None` for no emission.
-        polarisation: names of the Q and U templates, at the law's reference; `None` for unpolarised.
+        polarisation: names of the Q and U templates, at the law's reference; `None` for
+            unpolarised.
         parameters: of the law, a template name or a number each.
-        carrier: law that takes intensity from its template's frequency to the reference, `law` itself
-            by default.
+        carrier: law that takes intensity from its template's frequency to the reference, `law`
+            itself by default.
     """
 
     law: AbstractComponent
@@ -94,7 +95,7 @@ class Foreground:
         if frequency == self.pivot:
             return values
         law = self.carrier or self.law
-        known = {p.name: parameters[p.name] for p in law.parameters}
+        known = {p.name: jnp.asarray(parameters[p.name]) for p in law.parameters}
         return values / np.asarray(law.sed(jnp.asarray(frequency), known, Unit.UK_RJ))
 
 
@@ -162,16 +163,18 @@ class SkyTag:
     a1    spinning dust, unpolarised
     ===== ==========================================================================================
 
-    A component whose letter is not in the tag is left out; `c0`, `a0` and `f0` say so explicitly. `d0`
-    and `s0` are not absence but the constant models, as in PySM. The tag `0` is an empty sky: noise only.
+    A component whose letter is not in the tag is left out; `c0`, `a0` and `f0` say so explicitly.
+    `d0` and `s0` are not absence but the constant models, as in PySM. The tag `0` is an empty sky:
+    noise only.
 
-    Dust I is given at 545 GHz and the rest at 353 GHz; synchrotron I at 408 MHz and the rest at 23 GHz;
-    free-free and spinning dust at 30 GHz. Truth amplitudes are at 353, 23, 30 and 30 GHz. In `s3`,
-    intensity goes from 408 MHz to 23 GHz with the index of s1, as in PySM; above, the curvature acts
-    around 23 GHz in I as in Q and U, where PySM lets I be steeper by another 0.21 in the index.
-    `a1` has PySM's intensity at 30 GHz. Its spectrum is the log-normal closest to PySM's sum of two
-    shifted spdust2 emissivities between 20 and 70 GHz, where it agrees to 20 % in every cell; at 100 GHz,
-    with 1e-3 of the emission at 30 GHz, it is up to 1.7 times PySM's.
+    Dust I is given at 545 GHz and the rest at 353 GHz; synchrotron I at 408 MHz and the rest at 23
+    GHz; free-free and spinning dust at 30 GHz. Truth amplitudes are at 353, 23, 30 and 30 GHz. In
+    `s3`, intensity goes from 408 MHz to 23 GHz with the index of s1, as in PySM; above, the
+    curvature acts around 23 GHz in I as in Q and U, where PySM lets I be steeper by another 0.21 in
+    the index. `a1` has PySM's intensity at 30 GHz. Its spectrum is the log-normal closest to PySM's
+    sum of two shifted spdust2 emissivities (peaks 19 and 33.35 GHz) between 20 and 70 GHz, where it
+    agrees with that sum to 20 % in every cell; at 100 GHz, where less than 1e-3 of the temperature
+    at 30 GHz is left, it is between a third of PySM's and twice it.
 
     Args:
         text: the tag.

@@ -7,7 +7,7 @@ from pathlib import Path
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from skysift.grid import Grid
 from skysift.harmonic import CMBSpectra, gaussian_maps
@@ -41,16 +41,17 @@ class Truth(eqx.Module):
         """Reference frequency of each amplitude [GHz]; `None` where it has none."""
         return {law.name: law.reference for law in self.laws}
 
-    def of(self, law: AbstractComponent) -> dict[str, Float[np.ndarray, " cell"]]:
+    def of(self, law: AbstractComponent) -> dict[str, Float[Array, " cell"]]:
         """Parameters of one emission law."""
-        return {p.name: self.parameters[p.name] for p in law.parameters}
+        return {p.name: jnp.asarray(self.parameters[p.name]) for p in law.parameters}
 
     def at(self, model: SkyModel) -> dict[str, Maps]:
         """True amplitudes at the reference frequencies of another model, to compare a fit with.
 
         Args:
-            model: of the fit; its components are found by name, and their emission laws may differ from
-                the ones simulated: the amplitude is the true emission at the model's frequency.
+            model: of the fit; its components are found by name, and their emission laws may differ
+                from the ones simulated: the amplitude is the true emission at the model's
+                frequency.
 
         Returns:
             Amplitude maps of the model's components [uK_CMB]; zero for one that the sky lacks.
@@ -76,8 +77,9 @@ class Truth(eqx.Module):
                 continue
             if (own.reference is None) != (wanted.reference is None):
                 raise ValueError(
-                    f"model: expected reference {own.reference} of {own.name}, got {wanted.reference}; "
-                    "an amplitude with a frequency cannot be compared to one without."
+                    f"model: expected reference {own.reference} of {own.name}, got "
+                    f"{wanted.reference}; an amplitude with a frequency cannot be compared to one "
+                    "without."
                 )
             maps = self.components[own.name]
             if wanted.reference is not None and wanted.reference != own.reference:
@@ -154,9 +156,10 @@ def simulate(
 
     Bands are those of the instrument, single frequencies or finite; beams and pixel windows are not
     applied. The CMB has the packaged spectra of Planck 2018 (`CMBSpectra`) up to l = 3 nside - 1.
-    Foregrounds are the packaged templates (`SkyTag`, `templates`). CMB, small scales of the foregrounds
-    and noise are drawn from independent streams of the seed: the same seed gives the same CMB with any
-    foregrounds, noise ratio, mask or instrument, and the same large scales at any nside.
+    Foregrounds are the packaged templates (`SkyTag`, `templates`). CMB, small scales of the
+    foregrounds and noise are drawn from independent streams of the seed: the same seed gives the
+    same CMB with any foregrounds, noise ratio, mask or instrument, and the same large scales at any
+    nside.
 
     Args:
         sky: tag in PySM's style, for instance `c1d1s1`; see `SkyTag`.
@@ -169,11 +172,13 @@ def simulate(
         mask: cells to keep, full sky, RING; all by default.
 
     Returns:
-        Maps with noise, the noise and the truth, RING, Galactic coordinates, COSMO convention, uK_CMB.
+        Maps with noise, the noise and the truth, RING, Galactic coordinates, COSMO convention,
+        uK_CMB.
 
     Raises:
-        ValueError: for an unknown tag, instrument or Stokes name, an nside that is not a power of two or
-            too large for the CMB spectra, a channel without depth, or a bad mask, hits or seed.
+        ValueError: for an unknown tag, instrument or Stokes name, an nside that is not a power of
+            two or too large for the CMB spectra, a channel without depth, or a bad mask, hits or
+            seed.
 
     Examples:
         >>> sim = simulate("c1d1s1", instrument="LiteBIRD", nside=8, noise_ratio=0.0)
@@ -200,11 +205,12 @@ def emission(
 ) -> Float[np.ndarray, "channel stokes cell"]:
     """The sky without noise in each channel [uK_CMB], one channel at a time to spare memory."""
     values = np.zeros((len(instrument), len(stokes), grid.size))
-    for position, channel in enumerate(instrument.channels):
-        single = Instrument(instrument.name, (channel,))
-        for law in truth.laws:
-            spectrum = np.asarray(band_spectrum(law, single, truth.of(law)))[0]
-            values[position] += spectrum * np.asarray(truth.components[law.name].values)
+    for law in truth.laws:
+        parameters, amplitude = truth.of(law), np.asarray(truth.components[law.name].values)
+        for position, channel in enumerate(instrument.channels):
+            single = Instrument(instrument.name, (channel,))
+            spectrum = np.asarray(band_spectrum(law, single, parameters))[0]
+            values[position] += spectrum * amplitude
     return values
 
 

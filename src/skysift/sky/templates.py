@@ -2,21 +2,25 @@
 
 Coarser than nside 64, a value is the mean over the cells it holds.
 
-Finer than nside 64, the template is continued so that no cell edges of nside 64 are left. Its harmonic
-coefficients, divided by the pixel window of nside 64, are kept whole to l = 96 and faded out by a cosine
-to l = 160. The power that is taken away there, and all power above, is drawn as a Gaussian field of the
-power law C_l = A (l / 80)^slope fitted to the template's own full-sky spectrum over 30 <= l < 100:
+Finer than nside 64, the template is continued so that no cell edges of nside 64 are left. Its
+harmonic coefficients, divided by the pixel window of nside 64, are kept whole to l = 120 and faded
+out by a cosine to l = 176. The power that is taken away there, and all power above, is drawn as a
+Gaussian field of the power law C_l = A (l / 80)^slope fitted to the template's own full-sky
+spectrum over 30 <= l < 100. A slope flatter than -2.5 is noise and point sources and taken as -2.5:
 
-- Polarisation: E and B fields with the slopes of EE and BB. Q and U of the drawn field are multiplied by
-  the polarised intensity of the template smoothed to 5 degrees, over its root mean square on the sphere.
-  The full-sky power continues the law while the small scales follow the Galaxy.
-- Intensity: the same for log(I + I0), with I0 the tenth percentile of the template. Fluctuations are then
-  multiplicative, follow the Galaxy by themselves, and intensity stays positive.
+- Polarisation: E and B fields with the slopes of EE and BB. Q and U of the drawn field are
+  multiplied by the polarised intensity of the template smoothed to 5 degrees, over its root mean
+  square on the sphere. The full-sky power continues the law while the small scales follow the
+  Galaxy.
+- Intensity: the same for log(I + I0), with I0 the tenth percentile of the template or a tenth of
+  its mean, whichever is larger. Fluctuations are then multiplicative where the Galaxy is bright and
+  follow it by themselves. Where it is much fainter than I0 (half the sky in free-free) they are
+  additive, and the rare negative values are set to zero.
 - Spectral parameters: no small scales are added, and values stay inside the template's range.
 
-The field drawn depends on the seed and not on the resolution. It is Gaussian where the real sky is not:
-it fills the spectrum, it does not invent filaments (compare Thorne et al. 2017, MNRAS 469, 2821,
-section 3.1.2, for the same kind of extension).
+The field drawn depends on the seed and not on the resolution. It is Gaussian where the real sky is
+not: it fills the spectrum, it does not invent filaments (compare Thorne et al. 2017, MNRAS 469,
+2821, section 3.1.2, for the same kind of extension).
 """
 
 from __future__ import annotations
@@ -32,9 +36,10 @@ from skysift.harmonic import SHT, cross_cl, gaussian_alm, multipoles
 from skysift.units import Unit
 
 NSIDE = 64
-_KEPT, _FADED = 96, 160
+_KEPT, _FADED = 120, 176
 _FIT = slice(30, 100)
 _PIVOT = 80.0
+_FLATTEST = -2.5
 _MODULATION_FWHM = 5.0
 
 
@@ -89,7 +94,7 @@ def intensity(name: str, nside: int, generator: np.random.Generator) -> Float[np
     values = template(name)
     if nside <= NSIDE:
         return _mean(values, nside)[None]
-    floor = np.percentile(values, 10)
+    floor = max(np.percentile(values, 10), 0.1 * values.mean())
     alm = _analysed(np.log(values + floor))
     power = _continued(_law(cross_cl(alm, alm, _FADED)), 3 * nside - 1)
     drawn = gaussian_alm(np.stack([power, *np.zeros((3, power.size))]), generator)[0]
@@ -142,10 +147,11 @@ def _mean(values: Float[np.ndarray, " cell"], nside: int) -> Float[np.ndarray, "
 def _analysed(
     values: Float[np.ndarray, "*pair cell"], spin: int = 0
 ) -> Complex[np.ndarray, "*pair alm"]:
-    """Coefficients to l = 160 of what the cells of nside 64 are averages of."""
-    window = hp.pixwin(NSIDE, pol=True, lmax=_FADED)[1 if spin else 0]
-    window[: 2 if spin else 0] = 1.0
-    return SHT(NSIDE, _FADED).analysis(values, spin) / window[multipoles(_FADED)[0]]
+    """Coefficients to l = 176 of what the cells of nside 64 are averages of."""
+    ell = multipoles(_FADED)[0]
+    # Second moment of a square of the cell's area, averaged over its orientation.
+    window = np.exp(-ell * (ell + 1) * hp.nside2resol(NSIDE) ** 2 / 24.0)
+    return SHT(NSIDE, _FADED).analysis(values, spin) / window
 
 
 def _fade(lmax: int) -> Float[np.ndarray, " ell"]:
@@ -161,7 +167,7 @@ def _law(cl: Float[np.ndarray, " ell"]) -> tuple[float, float]:
     """Amplitude at l = 80 and slope of a power law, by least squares in the logarithm."""
     ell = np.arange(cl.size)[_FIT]
     slope, level = np.polyfit(np.log(ell / _PIVOT), np.log(cl[_FIT]), 1, w=np.sqrt(2 * ell + 1))
-    return float(np.exp(level)), float(slope)
+    return float(np.exp(level)), min(float(slope), _FLATTEST)
 
 
 def _continued(law: tuple[float, float], lmax: int) -> Float[np.ndarray, " ell"]:
