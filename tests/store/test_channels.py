@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import healpy as hp
 import numpy as np
 import pytest
@@ -5,6 +8,7 @@ import pytest
 from skysift.grid import UNSEEN, Grid
 from skysift.instrument import Channel, DeltaBand, Instrument
 from skysift.maps import Maps, Stokes
+from skysift.sky.simulate import simulate
 from skysift.store.channels import find_files, read_channels, safe_name, write_channels
 from skysift.store.fits import MapFormat, write_map
 from skysift.units import Unit, conversion
@@ -71,10 +75,10 @@ def test_names_that_do_not_tell_channels_apart(tmp_path):
 
 def test_wrong_channel_count(tmp_path):
     write_channels(tmp_path, sky())
-    with pytest.raises(ValueError, match="expected 15 channels of LiteBIRD .* got 3 maps"):
+    with pytest.raises(ValueError, match=r"expected 15 channels of LiteBIRD .* got 3 maps"):
         read_channels(tmp_path, Instrument.preset("LiteBIRD"))
     write_map(tmp_path / "one.fits", sky(("40",)))
-    with pytest.raises(ValueError, match="expected 3 channels .* got 1 maps"):
+    with pytest.raises(ValueError, match=r"expected 3 channels .* got 1 maps"):
         read_channels(tmp_path / "one.fits", THREE)
 
 
@@ -115,7 +119,7 @@ def test_channels_on_different_cells_cover_all_of_them(tmp_path):
 def test_nothing_to_read(tmp_path):
     with pytest.raises(ValueError, match="got nothing there"):
         read_channels(tmp_path / "absent", THREE)
-    with pytest.raises(ValueError, match="expected FITS files in .* got none"):
+    with pytest.raises(ValueError, match=r"expected FITS files in .* got none"):
         find_files(tmp_path)
     with pytest.raises(ValueError, match="expected a folder or FITS files, got none"):
         find_files([])
@@ -124,7 +128,9 @@ def test_nothing_to_read(tmp_path):
 def test_a_table_too_many_in_one_of_several_files(tmp_path):
     write_map(tmp_path / "40.fits", sky())
     write_map(tmp_path / "100.fits", sky(("100",)))
-    with pytest.raises(ValueError, match="expected one HEALPix table in each of several files, got 3"):
+    with pytest.raises(
+        ValueError, match="expected one HEALPix table in each of several files, got 3"
+    ):
         read_channels(tmp_path)
 
 
@@ -147,3 +153,26 @@ def test_only_the_stokes_parameters_asked(tmp_path):
         write(tmp_path / f"{name}.fits", rows)
     back = read_channels(tmp_path, THREE, MapFormat(stokes=Stokes.QU))
     np.testing.assert_array_equal(np.asarray(back.values), values[:, 1:])
+
+
+@pytest.mark.skipif("SKYSIFT_DATA" not in os.environ, reason="needs the folder of real data")
+def test_files_of_pysm():
+    folder = Path(os.environ["SKYSIFT_DATA"]) / "foregrounds" / "pysm_benchmark"
+    instrument = Instrument.of_frequencies([30.0, 100.0, 353.0])
+    maps = read_channels(folder / "check1therm_*.fits", instrument)
+    sim = simulate("d1", instrument, 64, noise_ratio=0.0, stokes="IQU")
+    largest = np.abs(np.asarray(maps.values)).max(axis=(1, 2))
+    difference = np.abs(np.asarray(maps.values) - np.asarray(sim.maps.values)).max(axis=(1, 2))
+    assert np.all(difference < 1e-6 * largest)
+
+
+@pytest.mark.skipif("SKYSIFT_DATA" not in os.environ, reason="needs the folder of real data")
+def test_files_of_wmap():
+    folder = Path(os.environ["SKYSIFT_DATA"]) / "cmb"
+    bands = Instrument.of_frequencies([61.0, 94.0])
+    files = [folder / f"wmap_band_iqumap_r9_7yr_{band}_v4_udgraded32.fits" for band in "VW"]
+    with pytest.raises(ValueError, match="expected a unit"):
+        read_channels(files, bands)
+    maps = read_channels(files, bands, MapFormat(unit="mK"))
+    oracle = [1e3 * hp.read_map(file, field=None, dtype=np.float64) for file in files]
+    np.testing.assert_allclose(maps.full(), oracle, rtol=1e-12)

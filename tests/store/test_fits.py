@@ -72,7 +72,11 @@ def test_healpy_reads_what_is_written(tmp_path, ordering, cut, precision):
     seen = expected != np.float64(np.dtype(precision.value).type(UNSEEN))
     np.testing.assert_array_equal(read[seen], expected[seen])
     assert np.all(hp.mask_bad(read[~seen]))
-    assert (header["ORDERING"], header["COORDSYS"], header["POLCCONV"]) == (ordering.value, "G", "COSMO")
+    assert (header["ORDERING"], header["COORDSYS"], header["POLCCONV"]) == (
+        ordering.value,
+        "G",
+        "COSMO",
+    )
     assert header["TUNIT2" if cut else "TUNIT1"] == "uK_CMB"
     back = read_map(tmp_path / "m.fits")
     np.testing.assert_allclose(
@@ -160,7 +164,7 @@ def test_columns_are_chosen_by_name_not_by_place(tmp_path, stokes):
 def test_nameless_columns_need_the_stokes_parameters(tmp_path):
     values = iqu()[:2]
     path = write_healpy(tmp_path / "m.fits", values, column_names=["COLUMN_0", "COLUMN_1"])
-    with pytest.raises(ValueError, match="got COLUMN_0, COLUMN_1. Say what they are"):
+    with pytest.raises(ValueError, match=r"got COLUMN_0, COLUMN_1\. Say what they are"):
         read_map(path)
     maps = read_map(path, MapFormat(stokes=Stokes.QU))
     np.testing.assert_array_equal(np.asarray(maps.values), values)
@@ -218,7 +222,7 @@ def test_unit_said_where_the_header_has_none_or_nonsense(tmp_path):
 
 def test_other_coordinates_must_be_said(tmp_path):
     path = write_healpy(tmp_path / "m.fits", iqu(), coord="C")
-    with pytest.raises(ValueError, match="expected coordinates G .* got C"):
+    with pytest.raises(ValueError, match=r"expected coordinates G .* got C"):
         read_map(path)
     assert read_map(path, MapFormat(frame=Frame.EQUATORIAL)).grid.size == NPIX
 
@@ -238,7 +242,7 @@ def test_truncated_file(tmp_path, keep):
     path = write_healpy(tmp_path / "m.fits", iqu())
     content = path.read_bytes()
     path.write_bytes(content[:keep])
-    with pytest.raises(ValueError, match="m.fits: expected a complete FITS file|a HEALPix table"):
+    with pytest.raises(ValueError, match=r"m.fits: expected a complete FITS file|a HEALPix table"):
         read_map(path)
 
 

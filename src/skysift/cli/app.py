@@ -6,28 +6,26 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
+from skysift.cli import report, runs, separate, simulate
 from skysift.cli.common import Done
 from skysift.cli.files import fill_from_file
-from skysift.cli.report import report
-from skysift.cli.runs import runs
-from skysift.cli.separate import separate
-from skysift.cli.simulate import simulate
+from skysift.cli.interrupts import interruptible
 
-_HELP = """Sift the sky: simulate microwave skies, separate their components, report the result.
+_HELP = "Sift the sky: simulate microwave skies, separate their components, report the result."
 
+_FIRST_SESSION = """
 A first session, from nothing to a page with figures:
 
     skysift simulate c1d1s1 --nside 64 --instrument LiteBIRD -o sky
+    skysift separate sky --mask GAL020 --patches.beta-dust nside:8 -o runs/first
+    skysift runs
 
-    skysift separate sky --mask GAL020 --patches.beta-dust nside:64 -o runs/first
+Each command explains itself, with examples: skysift separate --help
 
-    skysift runs runs
-
-Each command explains itself: skysift separate --help. Exit codes: 0 done, 1 not converged,
-2 wrong usage or input, 130 interrupted.
+Exit codes: 0 done, 1 not converged, 2 wrong usage or input, 130 interrupted
 """
 
 
@@ -36,13 +34,20 @@ def make_app() -> App:
     app = App(
         name="skysift",
         help=_HELP,
-        help_format="plaintext",
+        help_format="markdown",
+        help_epilogue=_FIRST_SESSION,
+        default_parameter=Parameter(negative=(), negative_iterable=()),
         version=metadata.version("skysift"),
         config=fill_from_file,
         suppress_keyboard_interrupt=False,
     )
-    for command in (simulate, separate, report, runs):
-        app.command(command)
+    for command, examples in (
+        (simulate.simulate, simulate.EXAMPLES),
+        (separate.separate, separate.EXAMPLES),
+        (report.report, report.EXAMPLES),
+        (runs.runs, runs.EXAMPLES),
+    ):
+        app.command(command, help_epilogue=examples)
     return app
 
 
@@ -60,9 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = bool({"--debug", "-v"} & set(words))
     console = Console(stderr=True)
     try:
-        result = make_app()(
-            words, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        with interruptible():
+            result = make_app()(
+                words, exit_on_error=False, print_error=False, result_action="return_value"
+            )
     except KeyboardInterrupt:
         console.print("interrupted; nothing was left behind", style="yellow")
         return 130

@@ -14,9 +14,6 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-OUTPUT = Console(soft_wrap=True)
-"""For results; what a user may want to pipe."""
-
 
 @dataclass(frozen=True)
 class Done:
@@ -67,7 +64,11 @@ class Options:
         return self.output
 
     def set_up(self) -> None:
-        """Choose the device and the level of logging, before anything is computed."""
+        """Choose the device and the level of logging, before anything is computed.
+
+        Raises:
+            ValueError: if a GPU is asked for and JAX finds none.
+        """
         import jax
 
         logging.basicConfig(level=logging.INFO if self.debug else logging.WARNING)
@@ -75,12 +76,28 @@ class Options:
             jax.config.update("jax_platforms", "cpu")
         elif self.device is Device.GPU:
             jax.config.update("jax_platforms", "cuda")
+            try:
+                jax.devices()
+            except (RuntimeError, AssertionError):  # JAX raises the latter without a plugin
+                raise ValueError(
+                    "device: expected a GPU that JAX can use, got none. Leave --device out, or "
+                    "install skysift[cuda]."
+                ) from None
 
     def say(self, *lines: object) -> None:
         """Print results, unless quiet."""
         if not self.quiet:
             for line in lines:
-                OUTPUT.print(line, markup=False, highlight=False)
+                show(line)
+
+
+def show(result: object) -> None:
+    """Print a result: tables as wide as they need to be where no terminal sets a width."""
+    console = Console()
+    if isinstance(result, Table) and not console.is_terminal:
+        endless = console.options.update(width=10_000)
+        console = Console(width=console.measure(result, options=endless).maximum)
+    console.print(result, markup=False, highlight=False, soft_wrap=isinstance(result, str))
 
 
 def typed_command() -> str:

@@ -13,25 +13,26 @@ from rich.table import Table
 from rich.text import Text
 
 from skysift.cli.common import number
+from skysift.cli.interrupts import check
 
 if TYPE_CHECKING:
     from skysift.compsep import Iteration, Separation
 
 
 class Progress:
-    """A line that shows the iteration, the objective and the projected gradient.
+    """The iteration, the objective and the projected gradient, live on a terminal, else in lines.
 
     Args:
         quiet: show nothing.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._live = Live(
-            Text("preparing"), console=Console(stderr=True, quiet=quiet), transient=True
-        )
+        self._console = Console(stderr=True, quiet=quiet)
+        self._live = Live(Text("preparing"), console=self._console, transient=True)
 
     def __enter__(self) -> Progress:
-        self._live.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(
@@ -43,15 +44,21 @@ class Progress:
         self._live.stop()
 
     def update(self, iteration: Iteration) -> None:
-        """Show an iteration."""
-        self._live.update(
-            Text(
-                f"iteration {iteration.number:3d}   objective {iteration.objective:.10g}   projected "
-                f"gradient {iteration.projected_gradient:.3e}   {iteration.done}/{iteration.blocks} "
-                f"blocks done   {iteration.seconds:.1f} s"
-            ),
-            refresh=True,
+        """Show an iteration.
+
+        Raises:
+            KeyboardInterrupt: if there was one.
+        """
+        check()
+        line = Text(
+            f"iteration {iteration.number:3d}   objective {iteration.objective:.10g}   "
+            f"projected gradient {iteration.projected_gradient:.3e}   "
+            f"{iteration.done}/{iteration.blocks} blocks done   {iteration.seconds:.1f} s"
         )
+        if self._console.is_terminal:
+            self._live.update(line, refresh=True)
+        else:
+            self._console.print(line, soft_wrap=True)
 
 
 def summary_table(fit: Separation, report: Path, stages: dict[str, float]) -> Table:
@@ -68,9 +75,9 @@ def summary_table(fit: Separation, report: Path, stages: dict[str, float]) -> Ta
         "patches",
         "mean",
         "std",
-        "median error",
+        "error",
         "at bounds",
-        "no information",
+        "no info",
     ):
         table.add_column(title, justify="left" if title == "parameter" else "right")
     for name, values in fit.parameters.items():
@@ -91,13 +98,13 @@ def summary_table(fit: Separation, report: Path, stages: dict[str, float]) -> Ta
 
 def _lines(fit: Separation, report: Path, stages: dict[str, float]) -> list[str]:
     status = fit.status
-    chi2, dof = float(fit.chi2.sum()), float(fit.dof.sum())
     ended = "converged" if status.converged else f"not converged: {status.message}"
     times = ", ".join(f"{name} {seconds:.2g} s" for name, seconds in stages.items())
     return [
         f"{ended} after {status.iterations} iterations; projected gradient "
         f"{status.projected_gradient_norm:.2e} (start {status.initial_gradient_norm:.2e})",
-        f"objective {fit.objective:.12g}; chi2/dof {chi2:.6g}/{dof:.6g} = {chi2 / max(dof, 1.0):.4g}",
+        f"objective {fit.objective:.12g}; chi2 {float(np.nansum(fit.chi2)):.6g}, per degree of "
+        f"freedom {fit.reduced_chi2:.4g}",
         times,
         f"report: {report}",
     ]

@@ -9,6 +9,13 @@ from cyclopts import Parameter
 
 from skysift.cli.common import Done, Options
 
+EXAMPLES = """
+Examples:
+
+    skysift report runs/ptep
+    skysift report runs/ptep --sky sky -o comparison.html
+"""
+
 
 def report(
     run: Path,
@@ -18,11 +25,6 @@ def report(
     debug: Annotated[bool, Parameter(alias="-v", negative="")] = False,
 ) -> Done:
     """Write the page of a run again: figures, tables and how to repeat it.
-
-    Examples:
-        skysift report runs/ptep
-
-        skysift report runs/ptep --sky sky -o comparison.html
 
     Args:
         run: directory that skysift separate wrote.

@@ -10,7 +10,16 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from skysift.cli.common import OUTPUT, Done, number
+from skysift.cli.common import Done, number, show
+
+_ONLY_CSV = ("kind", "finished", "objective", "instrument", "noise_ratio")
+
+EXAMPLES = """
+Examples:
+
+    skysift runs
+    skysift runs . --csv > runs.csv
+"""
 
 
 def runs(
@@ -20,11 +29,6 @@ def runs(
 ) -> Done:
     """Show a table of the complete runs in a folder and below it.
 
-    Examples:
-        skysift runs
-
-        skysift runs . --csv > runs.csv
-
     Args:
         folder: where to look.
         csv: print comma-separated values with all columns.
@@ -33,28 +37,34 @@ def runs(
 
     table = RunsTable.of(folder)
     if csv:
-        OUTPUT.print(_csv(table.columns, table.rows()), end="", markup=False, highlight=False)
+        show(_csv(table.columns, table.rows()))
     elif table.runs:
-        OUTPUT.print(_pretty(table.columns, table.rows()))
+        show(_pretty(table.columns, table.rows()))
     else:
-        OUTPUT.print(f"no runs in {folder}")
+        show(f"no runs in {folder}")
     for line in table.damaged:
-        OUTPUT.print(line, style="yellow", markup=False)
+        show(f"not listed: {line}")
     return Done()
 
 
 def _csv(columns: tuple[str, ...], rows: list[tuple]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue()
+    return text.getvalue().removesuffix("\n")
 
 
 def _pretty(columns: tuple[str, ...], rows: list[tuple]) -> Table:
+    """The columns that fit a terminal; the others are in the CSV."""
+    shown = [
+        index
+        for index, column in enumerate(columns)
+        if column not in _ONLY_CSV and not column.endswith(" patches")
+    ]
     table = Table()
-    for column in columns:
-        table.add_column(column)
+    for index in shown:
+        table.add_column(columns[index])
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(_cell(row[index]) for index in shown))
     return table
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skysift.cli.common import Done, Options, memory_table, typed_command
+from skysift.cli.interrupts import check
 from skysift.cli.progress import Progress, summary_table
 from skysift.experiment.config import SeparateExperiment
 from skysift.experiment.text import to_text
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
     from skysift.experiment.problem import Problem
     from skysift.store.manifest import Fact, Manifest
     from skysift.store.run import Draft
+
+
+EXAMPLES = """
+Examples:
+
+    skysift separate sky --mask GAL020 --patches.beta-dust nside:64 \\
+        --patches.temp-dust nside:32 --patches.beta-pl nside:16 -o runs/ptep
+    skysift separate sky --mask GAL060 --patches.beta-dust kmeans:1500 \\
+        --patches.temp-dust kmeans:500 --patches.beta-pl kmeans:500 -o runs/kmeans
+    skysift separate "maps/*.fits" --instrument Planck --mask ALL-sources.fits \\
+        --fixed.temp-dust 19.6 --bounds.beta-pl -4 -2 -o runs/planck
+    skysift separate --experiment runs/ptep/experiment.yaml --noise unit -o runs/unit
+"""
 
 
 def separate(
@@ -28,23 +42,12 @@ def separate(
     Writes result.nc, maps/*.fits (parameters, components, chi2, residuals), mask.fits, report.html,
     experiment.yaml and manifest.json into the directory that -o names. A complete run of the same
     configuration is not repeated.
-
-    Examples:
-        skysift separate sky --mask GAL020 --patches.beta-dust nside:64
-        --patches.temp-dust nside:32 --patches.beta-pl nside:16 -o runs/ptep
-
-        skysift separate sky --mask GAL060 --patches.beta-dust kmeans:1500
-        --patches.temp-dust kmeans:500 --patches.beta-pl kmeans:500 -o runs/kmeans
-
-        skysift separate "maps/*.fits" --instrument Planck --mask ALL-sources.fits
-        --fixed.temp-dust 19.6 --bounds.beta-pl -4 -2 -o runs/planck
-
-        skysift separate --experiment runs/ptep/experiment.yaml --noise unit -o runs/unit
     """
     options.set_up()
     from skysift.experiment.fingerprint import Fingerprint
     from skysift.experiment.memory import Memory
     from skysift.experiment.problem import Problem
+    from skysift.store.files import require_space
     from skysift.store.manifest import Manifest
     from skysift.store.run import EXPERIMENT, drafted, finished_run
 
@@ -65,10 +68,14 @@ def separate(
         draft.write_text(EXPERIMENT, to_text(experiment_))
         with draft.stage("read"):
             problem = Problem.of(experiment_)
+        require_space(output, _size(problem))
+        check()
         with draft.stage("separate"), Progress(quiet=options.quiet) as progress:
             fit = problem.solve(progress.update)
+        check()
         draft.summary.update(summary(fit))
         _write(draft, head, problem, fit)
+        check()
     options.say(summary_table(fit, output / "report.html", draft.stages))
     return Done(0 if fit.status.converged else 1)
 
@@ -82,7 +89,7 @@ def summary(fit: Separation) -> dict[str, Fact]:
         "converged": bool(fit.status.converged),
         "iterations": int(fit.status.iterations),
         "objective": float(fit.objective),
-        "chi2/dof": float(fit.chi2.sum() / max(fit.dof.sum(), 1.0)),
+        "chi2/dof": fit.reduced_chi2,
     }
     for name in fit.parameters:
         values = fit.patches.expand(name, fit.parameters[name])
@@ -98,6 +105,7 @@ def _write(draft: Draft, head: Manifest, problem: Problem, fit: Separation) -> N
 
     with draft.stage("write"):
         write_separation(draft.directory, fit, problem.maps, frame=problem.experiment.frame)
+    check()
     with draft.stage("report"):
         truth = None if problem.simulation is None else read_truth(problem.simulation)
         write_page(
@@ -109,6 +117,13 @@ def _write(draft: Draft, head: Manifest, problem: Problem, fit: Separation) -> N
             command=head.command,
             manifest=draft.manifest(head).facts(),
         )
+
+
+def _size(problem: Problem) -> int:
+    """Bytes of the products, before compression."""
+    channels, stokes, cells = problem.maps.values.shape
+    numbers = 3 * len(problem.patches.counts) + 2 * len(problem.model.components) * stokes + 3
+    return cells * (2 * 8 * numbers + 4 * channels * stokes)
 
 
 def _size_line(problem: Problem) -> str:

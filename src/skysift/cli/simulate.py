@@ -7,8 +7,17 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from skysift.cli.common import Done, Options, memory_table, typed_command
+from skysift.cli.interrupts import check
 from skysift.experiment.config import SimulateExperiment
 from skysift.experiment.text import to_text
+
+EXAMPLES = """
+Examples:
+
+    skysift simulate c1d1s1 --nside 64 --instrument LiteBIRD --noise-ratio 1 --seed 0 -o sky
+    skysift simulate cr3d2s3 --stokes iqu --nside 32 --instrument PICO -o pico
+    skysift simulate c1d0s0 --noise-ratio 0 -o noiseless --dry-run
+"""
 
 
 def simulate(
@@ -20,13 +29,6 @@ def simulate(
 
     Writes maps/<channel>.fits, truth.nc (components and spectral parameters), instrument.yaml,
     experiment.yaml and manifest.json into the directory that -o names.
-
-    Examples:
-        skysift simulate c1d1s1 --nside 64 --instrument LiteBIRD --noise-ratio 1 --seed 0 -o sky
-
-        skysift simulate cr3d2s3a1f1 --stokes iqu --nside 32 --instrument PICO -o pico
-
-        skysift simulate c1d0s0 --noise-ratio 0 -o noiseless --dry-run
     """
     options.set_up()
     from skysift.experiment.fingerprint import Fingerprint
@@ -50,6 +52,7 @@ def simulate(
         draft.write_text(EXPERIMENT, to_text(sky))
         with draft.stage("simulate"):
             simulation = simulation_of(sky)
+        check()
         with draft.stage("write"):
             write_simulation(draft.directory, simulation, sky.precision)
         draft.summary.update(
@@ -58,6 +61,7 @@ def simulate(
             instrument=simulation.instrument.name,
             noise_ratio=sky.noise_ratio,
         )
+        check()
     options.say(f"{output}: {len(simulation.instrument)} channels of {sky.sky}, nside {sky.nside}")
     return Done()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
 from skysift.grid import Ordering
@@ -29,6 +29,7 @@ class SimulateExperiment:
     kind: ClassVar[str] = "simulate"
 
     sky: str = "c1d1s1"
+    _: KW_ONLY
     instrument: str = "LiteBIRD"
     nside: int = 64
     noise_ratio: float = 1.0
@@ -75,6 +76,7 @@ class SeparateExperiment:
     kind: ClassVar[str] = "separate"
 
     maps: tuple[str, ...] = ()
+    _: KW_ONLY
     instrument: str | None = None
     model: str = "c+d+s"
     dust_nu0: float = 160.0
@@ -95,6 +97,12 @@ class SeparateExperiment:
     unit: str | None = None
     ordering: Ordering | None = None
     frame: Frame = Frame.GALACTIC
+
+    def __post_init__(self) -> None:
+        for name in ("patches", "bounds", "start", "priors", "fixed"):
+            given = getattr(self, name)
+            plain = {key.replace("-", "_"): value for key, value in given.items()}
+            object.__setattr__(self, name, plain)
 
 
 Experiment = SimulateExperiment | SeparateExperiment

@@ -195,7 +195,7 @@ def noise_of(
         case "depth", "":
             hits = None
             if experiment.hits is not None:
-                hits = _hits(experiment.hits, maps.grid.require_nside())[maps.grid.ring]
+                hits = _hits(experiment.hits, maps.grid.require_nside())
             return InstrumentDepth(noise_ratio=experiment.noise_ratio, hits=hits)
         case "unit", "":
             return UnitWeights()

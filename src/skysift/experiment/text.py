@@ -89,7 +89,7 @@ def from_mapping(content: Mapping[str, Any], kind: type[_E], where: str = "exper
 def to_text(experiment: Experiment) -> str:
     """An experiment as YAML, all fields resolved; `load` gives it back."""
     content = {"kind": experiment.kind} | plain(experiment)
-    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)
+    return "".join(f"{key}: {_inline(value)}\n" for key, value in content.items())
 
 
 def plain(experiment: Experiment) -> dict[str, Any]:
@@ -106,6 +106,12 @@ def unknown(what: str, got: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(got.replace("-", "_"), known, n=1)
     hint = f"Did you mean {close[0]!r}?" if close else f"Expected one of {', '.join(known)}."
     return f"unknown {what} {got!r}. {hint}"
+
+
+def _inline(value: Any) -> str:
+    """A value as YAML on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**9)
+    return text.removesuffix("...\n").strip()
 
 
 def _plain(value: Any) -> Any:

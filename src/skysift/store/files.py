@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EISDIR)
+
+
+class DiskFull(OSError):
+    """The disk or the quota is full; says where, what is needed and what is free."""
 
 
 @contextmanager
@@ -27,7 +31,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     Raises:
         ValueError: if the folder cannot be written.
-        OSError: if the disk is full; the message says where and how much is free.
+        DiskFull: if the disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
@@ -51,17 +55,20 @@ def explained(path: str | Path, need: int | None = None) -> Iterator[None]:
 
     Raises:
         ValueError: if `path` cannot be written at all.
-        OSError: ENOSPC if the disk or the quota is full.
+        DiskFull: if the disk or the quota is full.
     """
     try:
         yield
+    except DiskFull:
+        raise
     except OSError as error:
         if error.errno in _FULL or "No space left" in str(error):
             raise disk_full(path, need) from error
-        if error.errno in _REFUSED or isinstance(error, FileExistsError):
+        blocked = isinstance(error, (FileExistsError, NotADirectoryError))
+        if blocked or error.errno in _REFUSED:
+            reason = "a file stands where a folder should be" if blocked else error.strerror
             raise ValueError(
-                f"output: cannot write {path}: {error.strerror or error}. Choose a folder that you "
-                "may write to."
+                f"output: cannot write {path}: {reason}. Choose a folder that you may write to."
             ) from error
         raise
 
@@ -70,20 +77,20 @@ def require_space(path: str | Path, need: int) -> None:
     """Check before a long run that its product fits on the disk.
 
     Raises:
-        OSError: ENOSPC if less than `need` bytes are free where `path` will be.
+        DiskFull: if less than `need` bytes are free where `path` will be.
     """
     if free_bytes(path) < need:
         raise disk_full(path, need)
 
 
-def disk_full(path: str | Path, need: int | None) -> OSError:
+def disk_full(path: str | Path, need: int | None) -> DiskFull:
     """The error of a full disk, naming the path, the need and what is free."""
     wanted = "" if need is None else f" about {_megabytes(need)} needed,"
     message = (
         f"disk full while writing {path}:{wanted} {_megabytes(free_bytes(path))} free. Nothing was "
         "kept; free some space or choose another folder."
     )
-    return OSError(errno.ENOSPC, message)
+    return DiskFull(errno.ENOSPC, message)
 
 
 def free_bytes(path: str | Path) -> int:

@@ -91,7 +91,7 @@ class Manifest:
             content = json.loads(text)
             content["devices"] = tuple(content.get("devices", ()))
             manifest = Manifest(**content)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{where}: expected the manifest of a run, got {error}.") from None
         if manifest.status != "complete":
             raise ValueError(f"{where}: expected a complete run, got {manifest.status!r}.")

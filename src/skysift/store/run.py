@@ -118,7 +118,7 @@ def finished_run(path: str | Path, config_hash: str, *, overwrite: bool = False)
         ValueError: if the directory holds a run of another configuration and `overwrite` is false,
             or holds something that is no run.
     """
-    path = Path(path)
+    path = _named(path)
     _recover(path)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return None
@@ -158,7 +158,7 @@ def drafted(path: str | Path, head: Manifest, *, need: int = 0) -> Iterator[Draf
         ValueError: if the directory cannot be written, or another process is writing it.
         OSError: ENOSPC if the disk is full.
     """
-    path = Path(path)
+    path = _named(path)
     with explained(path, need or None):
         partial = _claim(path, need)
         try:
@@ -176,6 +176,12 @@ def drafted(path: str | Path, head: Manifest, *, need: int = 0) -> Iterator[Draf
 
 class _Busy(Exception):
     """Another process is writing the run."""
+
+
+def _named(path: str | Path) -> Path:
+    """The path with a last name, so that there can be another beside it."""
+    path = Path(path)
+    return path if path.name not in ("", "..") else path.resolve()
 
 
 def _partial(path: Path) -> Path:
