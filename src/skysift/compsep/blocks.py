@@ -14,9 +14,6 @@ from scipy.sparse import csr_array
 from skysift.compsep.linear import BOUND_PASSES, AbstractSystem, Box, Step
 from skysift.compsep.structure import Structure, SymmetricMatrix
 
-_BATCH = 1024
-_SMALL_BATCH = 64
-
 
 @dataclass(frozen=True)
 class _Bucket:
@@ -84,7 +81,7 @@ class DenseBlocks(AbstractSystem):
             vectors = [_spread(bucket, vector, 0) for vector in (gradient, box.low, box.high)]
             free = _spread(bucket, box.free, False)
             for part in _batches(bucket):
-                moved, good = _bounded_solve(*_padded(part, dense, *vectors, free))
+                moved, good = _bounded_solve(*_padded(_batch(bucket), part, dense, *vectors, free))
                 members = bucket.members[part]
                 count = members.shape[0]
                 change[members[members >= 0]] = np.asarray(moved)[:count][members >= 0]
@@ -130,18 +127,20 @@ def _round_up(size: int) -> int:
     return next((width for width in (8, 24, 48, 96) if size <= width), -(-size // 64) * 64)
 
 
+def _batch(bucket: _Bucket) -> int:
+    """How many blocks are solved at once, few where they are wide."""
+    return 256 if bucket.members.shape[1] <= 24 else 32
+
+
 def _batches(bucket: _Bucket) -> list[slice]:
-    """Cuts of a bucket, small where blocks are wide."""
-    count, width = bucket.members.shape
-    batch = _BATCH if width <= 24 and count > _SMALL_BATCH else _SMALL_BATCH
+    count, batch = bucket.blocks.size, _batch(bucket)
     return [slice(start, min(start + batch, count)) for start in range(0, count, batch)]
 
 
-def _padded(part: slice, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The batch, filled up with its first block to a compiled size."""
+def _padded(batch: int, part: slice, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Part of the arrays, filled up with its first block to the compiled batch."""
     chosen = [array[part] for array in arrays]
-    count = chosen[0].shape[0]
-    short = (_SMALL_BATCH if count <= _SMALL_BATCH else _BATCH) - count
+    short = batch - chosen[0].shape[0]
     return tuple(
         np.concatenate([a, np.repeat(a[:1], short, axis=0)]) if short else a for a in chosen
     )
@@ -210,7 +209,9 @@ def _inverses(
     bucket: _Bucket, matrix: SymmetricMatrix, free: Bool[np.ndarray, " parameter"]
 ) -> Float[np.ndarray, "batch width width"]:
     dense, moving = _dense(bucket, matrix), _spread(bucket, free, False)
-    batches = [_masked_inverse(*_padded(part, dense, moving)) for part in _batches(bucket)]
+    batches = [
+        _masked_inverse(*_padded(_batch(bucket), part, dense, moving)) for part in _batches(bucket)
+    ]
     sizes = [part.stop - part.start for part in _batches(bucket)]
     return np.concatenate([np.asarray(b)[:size] for b, size in zip(batches, sizes, strict=True)])
 

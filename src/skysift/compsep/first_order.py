@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -36,7 +38,7 @@ class _Objective(eqx.Module):
     def __call__(self, point: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Amplitudes by dense algebra; at their best the objective does not change with them."""
         theta = self.project(point) * self.width
-        columns = self.kernel.spectra(theta[self.index], self.fixed).value
+        columns = self.kernel.columns(theta[self.index], self.fixed)
         mixing = jnp.stack([jnp.broadcast_to(c, self.data[:, 0].shape) for c in columns])
         weights = jnp.broadcast_to(self.weights, self.data.shape)
         normal = jnp.einsum("ivp,vxp,jvp->xpij", mixing, weights, mixing)
@@ -53,12 +55,14 @@ class _Objective(eqx.Module):
 @eqx.filter_jit
 def _step(objective: _Objective, point: Float[Array, " parameter"], state: optax.OptState):
     """One iteration; also the value and the projected gradient where it began."""
-    value, gradient = optax.value_and_grad_from_state(objective)(point, state=state)
+    value, slopes = optax.value_and_grad_from_state(objective)(point, state=state)
+    gradient = cast(Array, slopes)
     change, state = _SOLVER.update(
         gradient, state, point, value=value, grad=gradient, value_fn=objective
     )
     slope = jnp.linalg.norm(objective.project(point - gradient) - point)
-    return objective.project(optax.apply_updates(point, change)), state, value, slope
+    moved = objective.project(cast(Array, optax.apply_updates(point, change)))
+    return moved, state, cast(Array, value), slope
 
 
 def minimise_first_order(

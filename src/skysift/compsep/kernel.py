@@ -96,17 +96,29 @@ class Kernel(eqx.Module):
             if parameter.name in self.free
         )
 
+    @eqx.filter_jit
+    def columns(
+        self, theta: Float[Array, "free cell"], fixed: dict[str, Float[Array, "#cell"]]
+    ) -> list[Column]:
+        """Mixing matrix columns at the parameters of each cell."""
+        own: list[dict[str, Row]] = [{} for _ in self.components]
+        for k, index in enumerate(self.owner):
+            own[index][self.free[k]] = theta[k]
+        return [self._column(index, values, fixed) for index, values in enumerate(own)]
+
+    def _column(
+        self, index: int, own: dict[str, Row], fixed: dict[str, Float[Array, "#cell"]]
+    ) -> Column:
+        component = self.components[index]
+        constant = {p.name: fixed[p.name] for p in component.parameters if p.name in fixed}
+        sed = component.sed(self.frequency[:, :, None], {**constant, **own})
+        return jnp.sum(self.response[:, :, None] * sed, axis=1)
+
     def spectra(
         self, theta: Float[Array, "free cell"], fixed: dict[str, Float[Array, "#cell"]]
     ) -> Spectra:
         """Mixing matrix columns and derivatives at the parameters of each cell."""
         names, owner = self.free, self.owner
-
-        def column(index: int, own: dict[str, Row]) -> Column:
-            component = self.components[index]
-            constant = {p.name: fixed[p.name] for p in component.parameters if p.name in fixed}
-            sed = component.sed(self.frequency[:, :, None], {**constant, **own})
-            return jnp.sum(self.response[:, :, None] * sed, axis=1)
 
         def along(k: int, function):
             """Derivative of a function of the component's own parameters along parameter k."""
@@ -126,7 +138,7 @@ class Kernel(eqx.Module):
             own = {names[k]: theta[k] for k in mine}
 
             def spectrum(values: dict[str, Row], index: int = index) -> Column:
-                return column(index, values)
+                return self._column(index, values, fixed)
 
             value.append(spectrum(own))
             for k in mine:

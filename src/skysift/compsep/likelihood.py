@@ -43,6 +43,13 @@ class Evaluation:
         )
 
 
+def _cores() -> int:
+    """Cores this process may use, which on a cluster are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Stream:
     """How cells pass through the kernel.
@@ -60,7 +67,7 @@ class Stream:
     def default() -> Stream:
         """Sizes measured to be good on the backend in use."""
         if jax.default_backend() == "cpu":
-            return Stream(chunk=4096, tile=1024, threads=os.cpu_count() or 1)
+            return Stream(chunk=4096, tile=1024, threads=_cores())
         return Stream(chunk=1 << 18, tile=1 << 18, threads=1)
 
     def chunks(self, cells: int) -> Iterator[slice]:

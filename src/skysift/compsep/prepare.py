@@ -66,7 +66,7 @@ def match(
             f"maps: expected (channel, stokes, cell), got shape {np.shape(maps.values)}. Stack "
             "the channels."
         )
-    instrument = _channels(maps, instrument)
+    instrument = channels_of(maps, instrument)
     if len(instrument) < len(model.components):
         raise ValueError(
             f"maps: expected at least {len(model.components)} channels for {len(model.components)} "
@@ -88,7 +88,7 @@ def match(
     )
 
 
-def _channels(maps: Maps, instrument: Instrument) -> Instrument:
+def channels_of(maps: Maps, instrument: Instrument) -> Instrument:
     """The instrument's channels that the maps hold, in their order."""
     if maps.channels and set(maps.channels) <= set(instrument.names):
         return instrument.select(maps.channels)
@@ -172,8 +172,8 @@ def _fixed(
         chosen = value[given.index][where]
     else:
         raise ValueError(
-            f"fixed[{name!r}]: expected a number, or one value per cell of the maps ({given.size} or "
-            f"full sky), got shape {value.shape}."
+            f"fixed[{name!r}]: expected a number, or one value per cell of the maps ({given.size} "
+            f"or full sky), got shape {value.shape}."
         )
     if not np.all(np.isfinite(unseen_to_nan(chosen))):
         raise ValueError(
@@ -204,7 +204,7 @@ def check_independent(
         name: jnp.asarray(value[..., [cell]] if value.shape[-1] > 1 else value)
         for name, value in measurements.fixed.items()
     }
-    columns = kernel.spectra(jnp.asarray(theta[structure.index[:, [cell]]]), fixed).value
+    columns = kernel.columns(jnp.asarray(theta[structure.index[:, [cell]]]), fixed)
     seen = (
         measurements.weights[..., cell if measurements.weights.shape[-1] > 1 else 0].max(axis=1) > 0
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -102,7 +103,7 @@ def pose(
     )
     check_independent(likelihood.kernel, model, measurements, theta, structure)
     # What is fixed per cell stands in the result on the cells that are fitted.
-    fixed = {n: v if v.size > 1 else float(v[0]) for n, v in measurements.fixed.items()}
+    fixed = {n: jnp.asarray(v if v.size > 1 else v[0]) for n, v in measurements.fixed.items()}
     model = SkyModel(model.components, fixed)
     return Problem(likelihood, theta, low, high, maps, patches, model, measurements)
 
