@@ -23,16 +23,18 @@ help:
 setup: $(STAMP)
 
 # Debian splits ensurepip from Python: without it, the pip that is there installs one into .venv.
+define MAKE_VENV
+if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
+else $(PYTHON) -m venv --without-pip $(VENV) && \
+  $(PYTHON) -m pip --quiet --python $(BIN)/python install pip || \
+  { echo 'Python has neither ensurepip nor pip: install python3-venv'; exit 1; }; \
+fi
+endef
+
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "skysift needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": try make PYTHON=python3.12")'
 	@echo 'setting up $(VENV), which takes a minute or two'
-	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
-	  $(PYTHON) -m venv $(VENV); \
-	else \
-	  $(PYTHON) -m venv --without-pip $(VENV) && \
-	  $(PYTHON) -m pip --quiet --python $(BIN)/python install pip || \
-	  { echo 'Python has neither ensurepip nor pip: install python3-venv'; exit 1; }; \
-	fi
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(MAKE_VENV); }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@

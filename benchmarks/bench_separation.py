@@ -7,13 +7,13 @@ import os
 
 import numpy as np
 import pytest
-from problems import ReferenceProblem
-from validation.reference_problems import run_peer
 
 import skysift as ss
+from problems import ReferenceProblem
 from skysift.compsep.newton import Solution, SolverOptions, minimise
 from skysift.compsep.problem import Problem, pose
 from skysift.compsep.systems import system
+from validation.reference_problems import run_peer
 
 PEER_PYTHON = os.environ.get("SKYSIFT_PEER_PYTHON")
 
@@ -22,9 +22,7 @@ def solve(problem: Problem) -> Solution:
     """The parameters, without errors and components."""
     options = SolverOptions()
     solver = system(problem.likelihood.structure, options.memory)
-    return minimise(
-        problem.likelihood, solver, problem.start, problem.low, problem.high, options
-    )
+    return minimise(problem.likelihood, solver, problem.start, problem.low, problem.high, options)
 
 
 @pytest.mark.parametrize("name", ["ptep", "kmeans"])

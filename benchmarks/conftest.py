@@ -1,6 +1,7 @@
 """Reference problems, made once for all benchmarks."""
 
 import pytest
+
 from problems import ReferenceProblem, kmeans64, ptep64
 
 

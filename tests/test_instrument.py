@@ -75,6 +75,8 @@ def test_unpolarised_channels_are_left_out_where_polarisation_is_measured():
     planck = Instrument.preset("Planck")
     assert planck.measuring((True, True)).names == planck.names[:-2]
     assert planck.measuring((False,)) == planck
+    bare = Instrument.of_frequencies([30.0, 100.0])
+    assert bare.measuring((True, True)) == bare
 
 
 def test_short_bands_are_padded_with_weight_zero():
@@ -157,3 +159,34 @@ def test_bad_instrument_files_are_refused(tmp_path, table, message):
     path.write_text(yaml.safe_dump(table))
     with pytest.raises(ValueError, match=message):
         Instrument.from_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("frequency: [1, 2", "could not read it"),
+        ("frequency: 40", "expected a list with an entry per channel for frequency, got 40"),
+        ("frequency: [40, abc]", "cannot make channel 2 .*could not convert"),
+        ("bandpass: [{frequency: [1, 2]}]", "cannot make channel 1 .*transmission"),
+        ("frequency: [40]\ndepth_p: [0]", "depth_p of channel 40: expected a positive number"),
+        ("frequency: [40]\ndepht_p: [1]", "unknown key 'depht_p'.*Did you mean 'depth_p'"),
+        ("frequency: [40, 40]", "expected different names, .* a list `name`"),
+    ],
+)
+def test_bad_yaml_files(tmp_path, text, message):
+    path = tmp_path / "i.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"i.yaml.*{message}"):
+        Instrument.of(path)
+    with pytest.raises(ValueError, match="expected a YAML file at .*absent.yaml"):
+        Instrument.of(tmp_path / "absent.yaml")
+
+
+def test_null_is_what_there_is_not(tmp_path):
+    path = tmp_path / "i.yaml"
+    path.write_text("frequency: [40, 50]\ndepth_p: [1.0, null]")
+    assert Instrument.of(path).measuring((True, True)).names == ("40",)
+
+
+def test_equal_frequencies_get_names_of_their_own():
+    assert len(set(Instrument.of_frequencies([30, 30, 30.1]).names)) == 3

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skysift.healpix_table import Frame
 from skysift.masks import galactic_mask, read_mask
 
 
@@ -105,7 +106,7 @@ def test_second_column(tmp_path):
     masks = [galactic_mask(name, 4) for name in ("GAL040", "GAL060")]
     hp.write_map(tmp_path / "m.fits", [mask.astype(float) for mask in masks], dtype=float)
     np.testing.assert_array_equal(read_mask(tmp_path / "m.fits", 4, field=1), masks[1])
-    with pytest.raises(ValueError, match="column 2"):
+    with pytest.raises(ValueError, match=r"expected column 2, got 2 columns \("):
         read_mask(tmp_path / "m.fits", 4, field=2)
 
 
@@ -126,12 +127,12 @@ def test_nside_is_a_power_of_two(nside):
 
 def test_file_of_other_nside(tmp_path):
     hp.write_map(tmp_path / "mask.fits", np.ones(192), dtype=float)
-    with pytest.raises(ValueError, match="expected a mask of nside 8, got nside 4"):
+    with pytest.raises(ValueError, match="mask: .*expected nside 8, got 4"):
         galactic_mask(str(tmp_path / "mask.fits"), 8)
 
 
 def test_absent_file():
-    with pytest.raises(ValueError, match=r"got 'absent\.fits', where there is none"):
+    with pytest.raises(ValueError, match=r"mask: absent\.fits: expected a FITS file, got no such"):
         galactic_mask("GAL020-absent.fits", 8)
 
 
@@ -140,7 +141,7 @@ def test_truncated_file(tmp_path, kept):
     path = tmp_path / "mask.fits"
     hp.write_map(path, np.ones(12 * 16**2), dtype=float)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ValueError, match="Check that the file is complete"):
+    with pytest.raises(ValueError, match="expected a complete FITS file|expected a HEALPix table"):
         read_mask(path, 16)
 
 
@@ -148,8 +149,18 @@ def test_file_without_ordering(tmp_path):
     path = tmp_path / "mask.fits"
     hp.write_map(path, np.ones(192), dtype=float)
     path.write_bytes(path.read_bytes().replace(b"ORDERING=", b"ORDERIMG="))
-    with pytest.raises(ValueError, match="expected ORDERING = RING or NESTED"):
+    with pytest.raises(ValueError, match="expected ORDERING in the header, got none"):
         read_mask(path, 4)
+
+
+def test_file_in_other_coordinates(tmp_path):
+    path = tmp_path / "mask.fits"
+    hp.write_map(path, np.ones(192), coord="C", dtype=float)
+    with pytest.raises(ValueError, match=r"expected coordinates G \(galactic\), got C"):
+        galactic_mask(f"GAL020-{path}", 4)
+    assert galactic_mask(str(path), 4, frame=Frame.EQUATORIAL).all()
+    with pytest.raises(ValueError, match="got 'GAL020_U', which is Galactic"):
+        galactic_mask(f"{path}-GAL020_U", 4, frame=Frame.EQUATORIAL)
 
 
 @pytest.mark.skipif("SKYSIFT_DATA" not in os.environ, reason="needs the Planck masks")

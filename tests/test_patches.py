@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from skysift.grid import UNSEEN, Grid, Ordering
+from skysift.healpix_table import Frame
 from skysift.masks import galactic_mask
 from skysift.patches import (
     Binned,
@@ -318,6 +319,13 @@ def test_parsed_files(tmp_path):
 def test_bad_text(text, message):
     with pytest.raises(ValueError, match=message):
         parse_partition(text)
+
+
+def test_labels_in_other_coordinates(tmp_path):
+    hp.write_map(tmp_path / "labels.fits", np.zeros(192), coord="C", dtype=float)
+    with pytest.raises(ValueError, match="expected coordinates G"):
+        parse_partition(f"file:{tmp_path / 'labels.fits'}")
+    parse_partition(f"file:{tmp_path / 'labels.fits'}", frame=Frame.EQUATORIAL)
 
 
 def test_damaged_array_file(tmp_path):

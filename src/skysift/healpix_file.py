@@ -1,51 +1,103 @@
-"""Reading one column of a HEALPix FITS file, for masks and labels."""
+"""Reading HEALPix tables from FITS files, for maps, masks, hits and labels."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import healpy as hp
 import numpy as np
 from astropy.io import fits
 from jaxtyping import Float
 
+from skysift.healpix_table import AS_WRITTEN, MapFormat, SkyTable
 
-def read_column(path: Path, field: int = 0) -> Float[np.ndarray, " npix"]:
-    """One column of a HEALPix FITS file on the full sky, in RING ordering.
 
-    Args:
-        path: file as healpy writes it, full or partial sky, RING or NESTED as its header says.
-        field: number of the column, from 0.
+def read_tables(path: str | Path) -> list[SkyTable]:
+    """The HEALPix tables of a file that hold a Stokes parameter, in order.
 
-    Returns:
-        Values as in the file; UNSEEN where a partial sky has none.
+    Tables of weights, beams or spectra, which Planck and WMAP files also carry, are left out. When
+    no table names its columns as Stokes parameters, all HEALPix tables are returned.
 
     Raises:
-        ValueError: if there is no such file, it cannot be read or is incomplete, or its header does
-            not state the ordering.
+        ValueError: if the file is missing, damaged, or has no HEALPix table.
     """
+    tables = _all_tables(path)
+    return [table for table in tables if table.named_stokes] or tables
+
+
+def read_column(
+    path: str | Path, field: int = 0, expected: MapFormat = AS_WRITTEN
+) -> Float[np.ndarray, " npix"]:
+    """One column of the first HEALPix table of a file: a mask, hits, labels.
+
+    Args:
+        path: file as healpy, Planck or WMAP write it, full or partial sky.
+        field: number of the column, from 0.
+        expected: what the caller says that it holds; the unit does not count.
+
+    Returns:
+        Values as in the file on the full sky, RING ordering, NaN where missing.
+
+    Raises:
+        ValueError: if there is no such file or column, the file is damaged, its header does not
+            state the ordering, or it disagrees with `expected`.
+    """
+    return _all_tables(path)[0].column(field, expected)
+
+
+def _all_tables(path: str | Path) -> list[SkyTable]:
+    with _opened(path) as hdus:
+        found = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
+        tables = [_table(hdu, str(path)) for hdu in found if _is_healpix(hdu)]
+    if not tables:
+        raise ValueError(
+            f"{path}: expected a HEALPix table (PIXTYPE, ORDERING or NSIDE in its header), got "
+            "none. Write it with healpy.write_map."
+        )
+    return tables
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[fits.HDUList]:
+    path = Path(path)
     if not path.is_file():
-        raise ValueError(
-            f"path: expected a HEALPix FITS file, got {str(path)!r}, where there is none."
-        )
+        what = "a folder" if path.is_dir() else "no such file"
+        raise ValueError(f"{path}: expected a FITS file, got {what}. Check the path.")
     try:
-        with warnings.catch_warnings():
-            # astropy only warns about a truncated file, and may then read what is left.
-            warnings.filterwarnings("error", message=".*truncated")
-            # Opened here because healpy and astropy leave the file open when they fail.
-            with path.open("rb") as stream, fits.open(stream, memmap=False) as tables:
-                values, header = hp.read_map(tables, field=field, h=True, dtype=None)
-    except Exception as error:
-        # healpy and astropy have no exception of their own for a damaged file.
+        # astropy only warns of a truncated file; raising from the warning would leak its handle.
+        with warnings.catch_warnings(record=True) as caught, path.open("rb") as stream:
+            warnings.simplefilter("always")
+            with fits.open(stream, memmap=False, lazy_load_hdus=False) as hdus:
+                yield hdus
+        for warning in caught:
+            if "truncated" in str(warning.message):
+                raise OSError(warning.message)
+    except (OSError, EOFError, TypeError, ValueError) as error:
+        reason = str(error).replace("\n", " ")
         raise ValueError(
-            f"path: expected a HEALPix FITS map with column {field}, could not read {str(path)!r}: "
-            f"{error}. Check that the file is complete and holds a HEALPix table."
+            f"{path}: expected a complete FITS file, got one that cannot be read ({reason}). It is "
+            "truncated or not FITS; copy or download it again."
         ) from error
-    ordering = str(dict(header).get("ORDERING", "")).strip().upper()
-    if ordering not in ("RING", "NESTED", "NEST"):
-        raise ValueError(
-            f"path: expected ORDERING = RING or NESTED in the header of {str(path)!r}, got "
-            f"{ordering!r}. Write the file again with healpy.write_map, which states it."
-        )
-    return np.asarray(values, dtype=float)
+
+
+def _is_healpix(hdu: fits.BinTableHDU) -> bool:
+    pixtype = str(hdu.header.get("PIXTYPE", "")).strip().upper()
+    return pixtype == "HEALPIX" or "NSIDE" in hdu.header or "ORDERING" in hdu.header
+
+
+def _table(hdu: fits.BinTableHDU, path: str) -> SkyTable:
+    header = {
+        key: value
+        for key, value in hdu.header.items()
+        if isinstance(value, (str, int, float, bool))
+    }
+    count = int(header["TFIELDS"])
+    names = [str(header.get(f"TTYPE{i}", f"COLUMN_{i}")) for i in range(1, count + 1)]
+    units = [str(header.get(f"TUNIT{i}", "")) for i in range(1, count + 1)]
+    extension = str(header.get("EXTNAME", "")).strip()
+    where = f"{path}[{extension}]" if extension not in ("", "xtension") else path
+    data = hdu.data
+    columns = {name: np.array(data.field(i)).ravel() for i, name in enumerate(names)}
+    return SkyTable(where, header, dict(zip(names, units, strict=True)), columns)

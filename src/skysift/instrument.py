@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -237,9 +238,14 @@ class Instrument:
         return replace(self, channels=tuple(known[name] for name in names))
 
     def measuring(self, polarised: tuple[bool, ...]) -> Instrument:
-        """The channels that measure all of some Stokes parameters: those whose depths are known."""
-        known = np.flatnonzero(np.isfinite(self.depth(polarised)).all(axis=1))
-        return self.select([self.names[index] for index in known])
+        """The channels that measure all of some Stokes parameters, for `Stokes.polarised` flags.
+
+        Those with a depth for each; all channels where none has.
+        """
+        known = np.isfinite(self.depth(polarised)).all(axis=1)
+        if known.all() or not known.any():
+            return self
+        return self.select([self.names[index] for index in np.flatnonzero(known)])
 
     def depth(self, polarised: tuple[bool, ...]) -> Float[np.ndarray, "channel stokes"]:
         """Noise depth per Stokes parameter [uK_CMB arcmin], for `Stokes.polarised` flags."""
@@ -259,7 +265,7 @@ class Instrument:
     def of_frequencies(frequencies: Sequence[float]) -> Instrument:
         """Delta bands at frequencies [GHz] without beams or depths."""
         names = [f"{frequency:g}" for frequency in frequencies]
-        unique = [f"{n}.{names[:i].count(n)}" if n in names[:i] else n for i, n in enumerate(names)]
+        unique = [f"{n}#{names[:i].count(n)}" if n in names[:i] else n for i, n in enumerate(names)]
         bands = [DeltaBand(float(frequency)) for frequency in frequencies]
         return Instrument(
             "arrays", tuple(Channel(n, b) for n, b in zip(unique, bands, strict=True))
@@ -286,10 +292,17 @@ class Instrument:
         """An instrument from a YAML file of the form described in the documentation.
 
         Raises:
-            ValueError: for a missing or unknown key or lists of different lengths.
+            ValueError: for a file that cannot be read, a missing or unknown key, lists of different
+                lengths, or what are no numbers.
         """
         path = Path(path)
-        table = yaml.safe_load(path.read_text())
+        try:
+            table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"instrument: expected a YAML file at {path}, could not read it: {reason}."
+            ) from error
         if not isinstance(table, dict):
             raise ValueError(
                 f"{path}: expected a YAML mapping with `frequency`, got {type(table).__name__}."
@@ -314,44 +327,56 @@ _COLUMNS = ("frequency", "depth_p", "depth_i", "fwhm", "bandwidth", "bandpass", 
 
 
 def _from_table(name: str, table: dict, where: str) -> Instrument:
+    _check_keys(table, where)
+    given = [key for key in _COLUMNS if key in table]
+    channels = []
+    for row in zip(*(table[key] for key in given), strict=True):
+        entries = dict(zip(given, row, strict=True))
+        try:
+            channels.append(_channel(entries))
+        except (ValueError, TypeError, KeyError) as error:
+            reason = str(error).rstrip(".")
+            raise ValueError(
+                f"{where}: cannot make channel {len(channels) + 1} of {entries}: {reason}. What "
+                "there is not is .nan or null."
+            ) from error
+    try:
+        return Instrument(name, tuple(channels), table.get("reference", ""))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error} Tell them apart with a list `name`.") from error
+
+
+def _check_keys(table: dict, where: str) -> None:
     unknown = set(table) - {*_COLUMNS, "reference", "note"}
     if unknown:
+        key = sorted(map(str, unknown))[0]
+        close = difflib.get_close_matches(key, _COLUMNS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"{where}: unknown key {sorted(unknown)[0]!r}; expected {', '.join(_COLUMNS)}, "
-            "reference or note."
+            f"{where}: unknown key {key!r}; expected {', '.join(_COLUMNS)}, reference or "
+            f"note.{hint}"
         )
     if "frequency" not in table and "bandpass" not in table:
         raise ValueError(f"{where}: expected a list `frequency` [GHz] or `bandpass`, got neither.")
+    for key in _COLUMNS:
+        if key in table and not (isinstance(table[key], list) and table[key]):
+            raise ValueError(
+                f"{where}: expected a list with an entry per channel for {key}, got {table[key]!r}."
+            )
     lengths = {key: len(table[key]) for key in _COLUMNS if key in table}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{where}: expected lists of one length, got {lengths}.")
-    count = next(iter(lengths.values()))
 
-    def column(key: str, default: Any) -> list[Any]:
-        return list(table.get(key, [default] * count))
 
-    channels = []
-    for label, frequency, bandwidth, bandpass, fwhm, depth_i, depth_p in zip(
-        column("name", None),
-        column("frequency", None),
-        column("bandwidth", None),
-        column("bandpass", None),
-        column("fwhm", math.nan),
-        column("depth_i", math.nan),
-        column("depth_p", math.nan),
-        strict=True,
-    ):
-        band = _band(frequency, bandwidth, bandpass)
-        channels.append(
-            Channel(
-                str(label) if label is not None else f"{band.centre:g}",
-                band,
-                float(fwhm),
-                float(depth_i),
-                float(depth_p),
-            )
-        )
-    return Instrument(name, tuple(channels), table.get("reference", ""))
+def _channel(entries: dict[str, Any]) -> Channel:
+    """A channel from its column of the table; what is null is as if it were not there."""
+    known = {key: value for key, value in entries.items() if value is not None}
+    band = _band(known.get("frequency"), known.get("bandwidth"), known.get("bandpass"))
+    name = str(known.get("name", f"{band.centre:g}"))
+    fwhm, depth_i, depth_p = (
+        float(known.get(key, math.nan)) for key in ("fwhm", "depth_i", "depth_p")
+    )
+    return Channel(name, band, fwhm, depth_i, depth_p)
 
 
 def _band(frequency: Any, bandwidth: Any, bandpass: Any) -> AbstractBand:

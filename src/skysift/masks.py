@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from skysift.healpix_file import read_column
-from skysift.maps import unseen_to_nan
+from skysift.healpix_table import Frame, MapFormat
 
 _NAME = re.compile(r"(?P<name>ALL|GAL(?P<percent>\d{3}))(?P<half>_[UL])?(?=\s*(?:[+-]|$))")
 _PATH = re.compile(r"[^+\-\s].*?\.fits?(?:\.gz)?(?=\s*(?:[+-]|$))", re.IGNORECASE)
@@ -24,7 +24,9 @@ _KNOWN = (
 )
 
 
-def galactic_mask(expression: str, nside: int) -> Bool[np.ndarray, " npix"]:
+def galactic_mask(
+    expression: str, nside: int, *, frame: Frame = Frame.GALACTIC
+) -> Bool[np.ndarray, " npix"]:
     """Mask from names, FITS files, unions and differences.
 
     `GALnnn` keeps the cleanest nnn percent of the sky: the cells where the thermal dust intensity
@@ -40,13 +42,15 @@ def galactic_mask(expression: str, nside: int) -> Bool[np.ndarray, " npix"]:
         expression: for instance `GAL020`, `GAL040-GAL020`, `GAL020_U+GAL020_L`, `ALL-sources.fits`.
             `_U` keeps colatitudes below 90 degrees, `_L` the others, the equator included.
         nside: HEALPix resolution, a power of two.
+        frame: coordinates of the mask; in others than Galactic ones there are only `ALL`, its
+            halves and files.
 
     Returns:
-        True where kept, RING ordering, Galactic coordinates.
+        True where kept, RING ordering.
 
     Raises:
-        ValueError: for an unknown name, a malformed expression, an nside that is not a power of
-            two, or a file that `read_mask` refuses.
+        ValueError: for an unknown name, a Galactic one in another frame, a malformed expression,
+            an nside that is not a power of two, or a file that `read_mask` refuses.
 
     References:
         Planck Collaboration 2015 XI, arXiv:1507.02704 (the masks compared with); Thorne et al.
@@ -62,16 +66,18 @@ def galactic_mask(expression: str, nside: int) -> Bool[np.ndarray, " npix"]:
     if not (isinstance(nside, (int, np.integer)) and hp.isnsideok(nside, nest=True)):
         raise ValueError(f"nside: expected a power of two such as 64, got {nside!r}.")
     text = expression.strip()
-    kept, position = _term(text, 0, nside)
+    kept, position = _term(text, 0, nside, frame)
     while position < len(text):
         operator = text[position]
         start = position + 1 + len(text[position + 1 :]) - len(text[position + 1 :].lstrip())
-        other, position = _term(text, start, nside)
+        other, position = _term(text, start, nside, frame)
         kept = kept | other if operator == "+" else kept & ~other
     return kept
 
 
-def read_mask(path: Path | str, nside: int, *, field: int = 0) -> Bool[np.ndarray, " npix"]:
+def read_mask(
+    path: Path | str, nside: int, *, field: int = 0, frame: Frame = Frame.GALACTIC
+) -> Bool[np.ndarray, " npix"]:
     """Mask from a HEALPix FITS file, kept where the value is above one half.
 
     NaN and UNSEEN are not kept, nor are cells that a partial-sky file lacks.
@@ -80,37 +86,40 @@ def read_mask(path: Path | str, nside: int, *, field: int = 0) -> Bool[np.ndarra
         path: file as healpy, Planck or WMAP write it; RING or NESTED as its header says.
         nside: resolution that the mask must have.
         field: which column to read, for files that hold several masks.
+        frame: coordinates that the mask must have; a file that names none has these.
 
     Returns:
         True where kept, RING ordering.
 
     Raises:
         ValueError: if there is no such file, it cannot be read, its header does not state the
-            ordering, or it is of another nside.
+            ordering, or it is of another nside or in other coordinates.
     """
-    values = read_column(Path(path), field)
-    if values.size != hp.nside2npix(nside):
-        raise ValueError(
-            f"path: expected a mask of nside {nside}, got nside {hp.npix2nside(values.size)} in "
-            f"{str(path)!r}. Regrade it first, for instance with "
-            f"healpy.ud_grade(mask, {nside}) and a threshold."
-        )
-    return np.nan_to_num(unseen_to_nan(values), nan=0.0) > 0.5
+    try:
+        values = read_column(path, field, MapFormat(nside=nside, frame=frame))
+    except ValueError as error:
+        raise ValueError(f"mask: {error}") from error
+    return np.nan_to_num(values, nan=0.0) > 0.5
 
 
-def _term(text: str, start: int, nside: int) -> tuple[Bool[np.ndarray, " npix"], int]:
+def _term(text: str, start: int, nside: int, frame: Frame) -> tuple[Bool[np.ndarray, " npix"], int]:
     """Mask of the term at a position of an expression, and where the operator after it stands."""
     for pattern, evaluate in _TERMS:
         match = pattern.match(text, start)
         if match is not None:
             rest = text[match.end() :]
-            return evaluate(match, nside), match.end() + len(rest) - len(rest.lstrip())
+            return evaluate(match, nside, frame), match.end() + len(rest) - len(rest.lstrip())
     other = _OTHER.match(text, start)
     term = "" if other is None else other.group().strip()
     raise ValueError(f"expression: expected {_KNOWN}, got {term!r} in {text!r}.")
 
 
-def _named(match: re.Match[str], nside: int) -> Bool[np.ndarray, " npix"]:
+def _named(match: re.Match[str], nside: int, frame: Frame) -> Bool[np.ndarray, " npix"]:
+    if match["percent"] is not None and frame is not Frame.GALACTIC:
+        raise ValueError(
+            f"mask: expected a FITS mask in {frame.name.lower()} coordinates as the maps, got "
+            f"{match.group()!r}, which is Galactic. Rotate it and give its file."
+        )
     percent = 100 if match["percent"] is None else int(match["percent"])
     if not 1 <= percent <= 100:
         raise ValueError(f"expression: expected {_KNOWN}, got {match.group()!r}.")
@@ -121,11 +130,11 @@ def _named(match: re.Match[str], nside: int) -> Bool[np.ndarray, " npix"]:
     return kept & (z > 0.0 if match["half"] == "_U" else z <= 0.0)
 
 
-def _from_path(match: re.Match[str], nside: int) -> Bool[np.ndarray, " npix"]:
-    return read_mask(match.group(), nside)
+def _from_path(match: re.Match[str], nside: int, frame: Frame) -> Bool[np.ndarray, " npix"]:
+    return read_mask(match.group(), nside, frame=frame)
 
 
-_TERMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], int], np.ndarray]], ...] = (
+_TERMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], int, Frame], np.ndarray]], ...] = (
     (_NAME, _named),
     (_PATH, _from_path),
 )

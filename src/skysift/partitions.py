@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from skysift.grid import Grid, Ordering
 from skysift.healpix_file import read_column
+from skysift.healpix_table import Frame, MapFormat
 from skysift.kmeans import spherical_kmeans
 from skysift.maps import unseen_to_nan
 
@@ -188,13 +189,14 @@ class Uniform(AbstractPartition):
         return np.zeros(grid.size, dtype=np.int64)
 
 
-def parse_partition(text: str) -> AbstractPartition:
+def parse_partition(text: str, *, frame: Frame = Frame.GALACTIC) -> AbstractPartition:
     """Read a partition as written on the command line.
 
     Args:
         text: `nside:64`, `kmeans:1500`, `uniform`, `cell`, `file:labels.fits` (or `.npy`), or
             `binned:50:map.fits` (or `.npy`). Files are read at once. They hold the full sky, in
             RING ordering where the file does not say; a `.npy` may hold the grid's cells instead.
+        frame: coordinates that FITS files must have; one that names none has these.
 
     Raises:
         ValueError: for anything else, or a file that cannot be read.
@@ -214,10 +216,10 @@ def parse_partition(text: str) -> AbstractPartition:
         case "kmeans", rest:
             return KMeans(_whole(text, rest))
         case "file", rest if rest:
-            return LabelMap(_read(rest), Ordering.RING)
+            return LabelMap(_read(rest, frame), Ordering.RING)
         case "binned", rest if ":" in rest:
             bins, _, path = rest.partition(":")
-            return Binned(_read(path), _whole(text, bins), Ordering.RING)
+            return Binned(_read(path, frame), _whole(text, bins), Ordering.RING)
     raise ValueError(
         f"partition: expected 'nside:64', 'kmeans:1500', 'uniform', 'cell', 'file:labels.fits' or "
         f"'binned:50:map.fits', got {text!r}."
@@ -233,7 +235,7 @@ def _whole(text: str, number: str) -> int:
         ) from None
 
 
-def _read(name: str) -> Float[np.ndarray, " cell"]:
+def _read(name: str, frame: Frame) -> Float[np.ndarray, " cell"]:
     """Values of a file: the first column of a HEALPix FITS map as full-sky RING, or an array."""
     path = Path(name)
     if not path.is_file():
@@ -241,7 +243,7 @@ def _read(name: str) -> Float[np.ndarray, " cell"]:
             f"partition: expected a FITS or npy file, got {name!r}, where there is none."
         )
     if path.suffix != ".npy":
-        return read_column(path)
+        return read_column(path, expected=MapFormat(frame=frame))
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

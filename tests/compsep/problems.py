@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from ..oracles.spectral import SpectralProblem, laws_of, mixing
 
 from skysift.compsep.kernel import Kernel
 from skysift.compsep.likelihood import Likelihood, Stream
 from skysift.compsep.structure import Structure
 from skysift.instrument import Instrument
 from skysift.sky.model import SkyModel
+
+from ..oracles.spectral import SpectralProblem, laws_of, mixing
 
 STREAM = Stream(chunk=64, tile=32, threads=1)
 NU = np.array([27.0, 40.0, 70.0, 100.0, 143.0, 220.0, 280.0, 353.0])
@@ -83,7 +84,9 @@ def draw_problem(
 def clean_data(problem: SpectralProblem, theta: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
     cells = range(problem.data.shape[-1])
     matrices = [
-        mixing(laws_of(problem.text), problem.nu, problem.cell_values(theta, cell), problem.bandwidth)
+        mixing(
+            laws_of(problem.text), problem.nu, problem.cell_values(theta, cell), problem.bandwidth
+        )
         for cell in cells
     ]
     return np.stack([matrices[cell] @ amplitudes[..., cell] for cell in cells], axis=-1)
@@ -103,7 +106,9 @@ def likelihood_of(
     cells = problem.data.shape[-1]
     labels = np.stack(list(problem.labels.values())) if names else np.zeros((0, cells), int)
     counts = tuple(problem.counts)
-    mean = [np.full(n, problem.priors.get(k, (0.0, 1.0))[0]) for k, n in zip(names, counts, strict=True)]
+    mean = [
+        np.full(n, problem.priors.get(k, (0.0, 1.0))[0]) for k, n in zip(names, counts, strict=True)
+    ]
     precision = [
         np.full(n, problem.priors[k][1] ** -2.0 if k in problem.priors else 0.0)
         for k, n in zip(names, counts, strict=True)

@@ -1,7 +1,5 @@
 """What a separation refuses: each message names the argument, what was expected and the remedy."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -12,9 +10,7 @@ from skysift.grid import UNSEEN, Grid
 from skysift.instrument import Channel, DeltaBand, Instrument
 from skysift.maps import Maps, Stokes
 from skysift.patches import Patches
-from skysift.sky.dust import ModifiedBlackBody
 from skysift.sky.model import SkyModel
-from skysift.sky.synchrotron import PowerLaw
 from skysift.units import Unit
 
 LITEBIRD = Instrument.preset("LiteBIRD")
@@ -78,9 +74,13 @@ def test_channels_that_are_missing_are_left_out(missing):
 
 
 def test_an_empty_mask():
-    with pytest.raises(ValueError, match="mask: expected at least one kept cell, got none. Choose"):
+    with pytest.raises(
+        ValueError, match=r"mask: expected at least one kept cell, got none. Choose"
+    ):
         MAPS.masked(np.zeros(48, bool))
-    with pytest.raises(ValueError, match="mask: expected at least one kept cell, got none. Choose"):
+    with pytest.raises(
+        ValueError, match=r"mask: expected at least one kept cell, got none. Choose"
+    ):
         Patches.multires(np.zeros(48, bool), beta_dust=0)
 
 
@@ -151,30 +151,23 @@ def test_all_weights_zero():
     refused("expected cells with at least 3 observed", noise=InverseVariance(np.zeros(15)))
 
 
-def test_two_components_with_the_same_spectrum():
-    twin = ModifiedBlackBody(
-        name="cirrus",
-        parameters=tuple(
-            dataclasses.replace(p, name=f"{p.name}_2") for p in ModifiedBlackBody().parameters
-        ),
-    )
-    model = SkyModel((*SkyModel.parse("c+d+s").components, twin))
+@pytest.mark.parametrize(
+    ("fixed", "start"), [({"beta_ff": -3.0}, {}), ({}, {"beta_pl": -2.14}), ({}, {"beta_ff": -2.5})]
+)
+def test_two_components_with_the_same_spectrum(fixed, start):
+    """Free-free and synchrotron of one index: refused at the start, and only then."""
+    model = SkyModel(SkyModel.parse("c+s+f").components, fixed)
+    if start == {"beta_ff": -2.5}:
+        assert pose(MAPS, LITEBIRD, model, start=start).model.names == model.names
+        return
     refused(
-        "model: expected components with different spectra, got (dust and cirrus|cirrus and dust) "
-        "that the 15 channels cannot tell apart. Leave one out",
+        "model: expected components with different spectra, got (synchrotron and freefree|freefree "
+        "and synchrotron) that the 15 channels cannot tell apart. Leave one out, or change",
         MAPS,
         LITEBIRD,
         model,
+        start=start,
     )
-
-
-def test_a_spectrum_that_copies_the_cmb_within_few_channels():
-    """Free-free and synchrotron of one index."""
-    components = (*SkyModel.parse("c+s").components, PowerLaw(name="haze", parameters=()))
-    with pytest.raises(KeyError):
-        components[2].sed(40.0)
-    model = SkyModel(SkyModel.parse("c+s+f").components, {"beta_ff": -3.0})
-    refused("got (synchrotron and freefree|freefree and synchrotron)", MAPS, LITEBIRD, model)
 
 
 def test_fewer_channels_than_components():
@@ -202,7 +195,7 @@ def test_labels_with_gaps_or_other_faults(labels, match):
 
 
 def test_more_clusters_than_cells():
-    with pytest.raises(ValueError, match="patches of beta_dust: .*49.*48"):
+    with pytest.raises(ValueError, match=r"patches of beta_dust: .*from 1 to 48 .*got 49. Ask"):
         Patches.kmeans(np.ones(48, bool), beta_dust=49)
 
 
@@ -215,7 +208,9 @@ def test_a_start_that_is_not_finite(bad):
 
 
 def test_a_start_outside_the_bounds():
-    refused(r"start\['temp_dust'\]: expected finite values from 10.0 to 40.0", start={"temp_dust": 41})
+    refused(
+        r"start\['temp_dust'\]: expected finite values from 10.0 to 40.0", start={"temp_dust": 41}
+    )
     refused(
         r"start\['temp_dust'\]: expected finite values from 25.0 to 30.0",
         start={"temp_dust": 20.0},
@@ -246,7 +241,7 @@ def test_names_that_are_no_free_parameters(argument):
         "priors": GaussianPrior(1.0, 1.0),
     }[argument]
     refused(
-        rf"{argument}: expected free parameters of the model \({', '.join(THREE)}\), got 'beta_dst'",
+        rf"{argument}: expected free parameters .* \({', '.join(THREE)}\), got 'beta_dst'",
         **{argument: {"beta_dst": value}},
     )
 
@@ -260,12 +255,16 @@ def test_patches_of_an_unknown_parameter():
 
 @pytest.mark.parametrize(("mean", "sigma"), [(1.5, 0.0), (1.5, -1.0), (np.nan, 1.0), (1.5, np.inf)])
 def test_a_prior_without_width(mean, sigma):
-    with pytest.raises(ValueError, match="prior: expected a finite mean and a positive sigma, got"):
+    with pytest.raises(
+        ValueError, match=r"prior: expected a finite mean and a positive sigma, got"
+    ):
         GaussianPrior(mean, sigma)
 
 
 def test_an_unknown_letter():
-    refused("model: expected letters of c, d, .* got 'x' in 'c.x'. For instance", MAPS, LITEBIRD, "c+x")
+    refused(
+        "model: expected letters of c, d, .* got 'x' in 'c.x'. For instance", MAPS, LITEBIRD, "c+x"
+    )
 
 
 def test_fixed_values_that_do_not_fit():
@@ -284,7 +283,7 @@ def test_fixed_values_that_do_not_fit():
         LITEBIRD,
         SkyModel(components, {"temp_dust": missing}),
     )
-    with pytest.raises(ValueError, match="fixed: expected some of .*beta_dust.* got 'beta_dst'"):
+    with pytest.raises(ValueError, match=r"fixed: expected some of .*beta_dust.* got 'beta_dst'"):
         SkyModel(components, {"beta_dst": 1.0})
 
 
@@ -293,7 +292,7 @@ def test_arrays_of_another_shape():
         separate_arrays(VALUES[:, 0], LITEBIRD.frequencies)
     with pytest.raises(ValueError, match=r"data: expected shape \(channel, .*got \(15, 4, 48\)"):
         separate_arrays(np.tile(VALUES, (1, 2, 1)), LITEBIRD.frequencies)
-    with pytest.raises(ValueError, match="maps: expected 14 channels"):
+    with pytest.raises(ValueError, match=r"maps: expected 14 channels"):
         separate_arrays(VALUES, LITEBIRD.frequencies[:14])
 
 
@@ -301,5 +300,5 @@ def test_arrays_of_another_shape():
 def test_frequencies_that_are_not_positive(frequency):
     frequencies = LITEBIRD.frequencies
     frequencies[3] = frequency
-    with pytest.raises(ValueError, match="frequency: expected a positive number of GHz, got"):
+    with pytest.raises(ValueError, match=r"frequency: expected a positive number of GHz, got"):
         separate_arrays(VALUES, frequencies)

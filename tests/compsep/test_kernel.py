@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ..oracles.spectral import SpectralProblem, laws_of, mixing, profile
 
-from .problems import INSTRUMENT, NU, clean_data, draw_problem, model_of
 from skysift.compsep.kernel import CellTerms, Kernel
 from skysift.instrument import Channel, Instrument, TopHatBand
 from skysift.sky.model import SkyModel
+
+from ..oracles.spectral import SpectralProblem, laws_of, mixing, profile
+from .problems import INSTRUMENT, NU, clean_data, draw_problem, model_of
 
 CELLS = 6
 
@@ -216,7 +217,9 @@ def test_a_cell_without_data_adds_nothing():
     weights = problem.weights.copy()
     weights[..., 2] = 0.0
     terms, amplitudes = evaluate(
-        dataclasses.replace(problem, data=np.where(weights > 0, problem.data, 0.0), weights=weights),
+        dataclasses.replace(
+            problem, data=np.where(weights > 0, problem.data, 0.0), weights=weights
+        ),
         away(theta),
     )
     for field in terms:

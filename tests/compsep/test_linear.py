@@ -29,7 +29,7 @@ def tangled():
 
 
 def positive(structure, seed=0, units=True):
-    """A positive definite matrix of the structure, its parameters in units that differ by decades."""
+    """A positive definite matrix of the structure, in units that differ by decades."""
     random = np.random.default_rng(seed)
     off = random.normal(size=structure.rows.size)
     diagonal = 0.3 + np.zeros(structure.size)
@@ -49,7 +49,9 @@ def dense(matrix):
 
 
 def open_box(size, free=None):
-    return Box(np.full(size, -FREE), np.full(size, FREE), np.ones(size, bool) if free is None else free)
+    return Box(
+        np.full(size, -FREE), np.full(size, FREE), np.ones(size, bool) if free is None else free
+    )
 
 
 def gradient_of(matrix, seed=1):
@@ -198,9 +200,7 @@ def test_many_blocks_of_several_sizes():
     """More blocks than one batch holds, in more than one width."""
     sizes = np.concatenate([np.full(70, 2), np.full(5, 11)])
     coarse = np.repeat(np.arange(sizes.size), sizes)
-    structure = Structure.of(
-        np.stack([np.arange(coarse.size), coarse]), (coarse.size, sizes.size)
-    )
+    structure = Structure.of(np.stack([np.arange(coarse.size), coarse]), (coarse.size, sizes.size))
     matrix = positive(structure)
     gradient = gradient_of(matrix)
     step = DenseBlocks(structure).step(matrix, gradient, open_box(structure.size))

@@ -109,8 +109,11 @@ def test_hits(sky, tmp_path):
     expected = np.where(hits == UNSEEN, 0.0, hits / 192.0)
     np.testing.assert_allclose(weights[0, 0] / weights[0, 0].max(), expected, rtol=1e-12)
     hp.write_map(tmp_path / "wide.fits", np.ones(768), dtype=np.float64)
-    with pytest.raises(ValueError, match="hits: expected nside 4"):
+    with pytest.raises(ValueError, match="hits: .*expected nside 4, got 8"):
         Problem.of(experiment(sky, hits=str(tmp_path / "wide.fits")))
+    hp.write_map(tmp_path / "turned.fits", hits, coord="C", dtype=np.float64)
+    with pytest.raises(ValueError, match="hits: .*expected coordinates G"):
+        Problem.of(experiment(sky, hits=str(tmp_path / "turned.fits")))
 
 
 def test_cells_without_any_data_are_left_out(sky, simulation):
@@ -131,7 +134,7 @@ def test_bad_masks(sky, tmp_path):
     with pytest.raises(ValueError, match="got none in 'GAL020-ALL'"):
         Problem.of(experiment(sky, mask="GAL020-ALL"))
     write_columns(tmp_path / "wide.fits", {"MASK": Column(np.ones(768))}, Grid(8))
-    with pytest.raises(ValueError, match="expected a mask of nside 4, got nside 8"):
+    with pytest.raises(ValueError, match="mask: .*expected nside 4, got 8"):
         Problem.of(experiment(sky, mask=str(tmp_path / "wide.fits")))
 
 

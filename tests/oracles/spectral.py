@@ -1,7 +1,7 @@
 """Slow, independent NumPy and SciPy version of parametric component separation.
 
 Emission laws by their textbook formulae, amplitudes by a dense solve in each cell, derivatives by
-complex steps (Martins, Sturdza & Alonso 2003, ACM TOMS 29, 245), minima by general-purpose optimisers.
+complex steps (Martins, Sturdza & Alonso 2003, ACM TOMS 29, 245), minima by SciPy's optimisers.
 Nothing here uses skysift.
 """
 
@@ -98,7 +98,7 @@ def laws_of(text: str) -> list[Law]:
 
 
 def band_average(function, low, high, count=401):
-    """Average of a uK_CMB spectrum over a top-hat band that measures brightness, by Simpson's rule."""
+    """Average of a uK_CMB spectrum over a top-hat band of brightness, by Simpson's rule."""
     nu = np.linspace(low, high, count)
     x = photon_energy(nu) / T_CMB
     simpson = np.ones(count)
@@ -117,7 +117,9 @@ def mixing(laws, nu, values, bandwidth=None):
             continue
         columns.append(
             [
-                band_average(lambda x, law=law, own=own: law.function(x, *own), f - w / 2, f + w / 2)
+                band_average(
+                    lambda x, law=law, own=own: law.function(x, *own), f - w / 2, f + w / 2
+                )
                 for f, w in zip(nu, bandwidth, strict=True)
             ]
         )
@@ -207,7 +209,7 @@ class SpectralProblem:
         return np.array(out)
 
     def cell_hessian(self, values, cell, steps):
-        """Hessian of one cell's objective: central differences of the exact gradient, extrapolated."""
+        """Hessian of one cell's objective: extrapolated central differences of the gradient."""
         rows = []
         for name, step in zip(self.labels, steps, strict=True):
 

@@ -71,11 +71,7 @@ def make_example(
     sigma = np.sqrt(np.einsum("pii->ip", covariance))[:, None, :].repeat(2, axis=1)
     dataset = xr.Dataset(
         {
-            "component_amplitude": (
-                ("component", "stokes", "cell"),
-                amplitude,
-                {"units": "uK_CMB"},
-            ),
+            "component_amplitude": (("component", "stokes", "cell"), amplitude),
             "component_error": (("component", "stokes", "cell"), sigma),
             "chi2": ("cell", chi2),
             "dof": (

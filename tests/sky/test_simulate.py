@@ -120,7 +120,10 @@ def test_above_nside_64():
         ({"sky": "c1", "nside": 4, "mask": np.ones(48, bool)}, "mask: expected nside 4"),
         ({"sky": "c1", "nside": 4, "mask": np.zeros(192, bool)}, "at least one kept cell"),
         ({"sky": "c1", "instrument": "JWST"}, "instrument: expected one of"),
-        ({"sky": "c1", "instrument": "Planck", "nside": 2}, "depth_p of channel '545'"),
+        (
+            {"sky": "c1", "instrument": Instrument.of_frequencies([30.0]), "nside": 2},
+            "depth_p of channel '30'",
+        ),
         ({"sky": "c1", "nside": 2048, "mask": None, "noise_ratio": 0}, "lmax: expected 0 to 3071"),
     ],
 )
@@ -138,3 +141,9 @@ def test_truth_that_cannot_be_compared_is_an_error():
         truth.at(SkyModel((Compton(),)))
     with pytest.raises(ValueError, match="got an empty sky"):
         simulate("0", nside=2).truth.at(SkyModel.parse("c"))
+
+
+@pytest.mark.parametrize(("stokes", "count"), [("QU", 7), ("IQU", 7), ("I", 9)])
+def test_channels_that_do_not_measure_the_stokes_parameters_are_left_out(stokes, count):
+    sim = simulate("c1d0s0", "Planck", nside=2, stokes=stokes)
+    assert sim.maps.channels == sim.instrument.names == Instrument.preset("Planck").names[:count]

@@ -60,6 +60,36 @@ def test_files_with_the_frequency_in_the_name(tmp_path):
     np.testing.assert_array_equal(np.asarray(back.values), values[[1, 2, 0]])
 
 
+@pytest.mark.parametrize("stokes", [None, Stokes.QU])
+def test_channels_without_polarisation_are_left_out(tmp_path, stokes):
+    planck = Instrument.preset("Planck")
+    maps = sky(planck.names[:7])
+    write_channels(tmp_path, maps)
+    seven = read_channels(tmp_path, planck, MapFormat(stokes=stokes))
+    assert seven.channels == planck.names[:7]
+    for name in planck.names[7:]:
+        write(tmp_path / f"{name}.fits", np.ones(NPIX))
+    nine = read_channels(tmp_path, planck, MapFormat(stokes=stokes))
+    np.testing.assert_array_equal(nine.values, seven.values)
+    with pytest.raises(ValueError, match="expected columns for Stokes I"):
+        read_channels(tmp_path, planck, MapFormat(stokes=Stokes.I))
+
+
+def test_a_list_as_a_shell_sorts_it(tmp_path):
+    maps = sky()
+    for name, rows in zip(maps.channels, np.asarray(maps.values), strict=True):
+        write(tmp_path / f"map_{name}GHz.fits", rows)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] != [f"map_{name}GHz.fits" for name in maps.channels]
+    found = read_channels(files, THREE)
+    np.testing.assert_array_equal(found.values, maps.values)
+
+
+def test_channels_of_one_file_name(tmp_path):
+    with pytest.raises(ValueError, match="names differ as file names"):
+        write_channels(tmp_path, sky(("90/1", "90_1", "402")))
+
+
 def test_names_that_do_not_tell_channels_apart(tmp_path):
     for name in "abc":
         write(tmp_path / f"{name}.fits", np.ones((2, NPIX)))

@@ -8,11 +8,14 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from skysift.instrument import Instrument
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,12 @@ def memory_table(parts: dict[str, float]) -> Table:
     table.add_section()
     table.add_row("in all, about", _gigabytes(sum(parts.values())), style="bold")
     return table
+
+
+def channels_line(instrument: Instrument) -> str:
+    """The channels in use, by name."""
+    names = ", ".join(instrument.names)
+    return f"{len(instrument)} channels of {instrument.name} ({names})"
 
 
 def number(value: float) -> str:

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from skysift.cli.common import number
+from skysift.cli.common import channels_line, number
 from skysift.cli.interrupts import check
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def summary_table(fit: Separation, report: Path, stages: dict[str, float]) -> Ta
             name,
             f"{values.size:,}",
             number(float(cells.mean())),
-            number(float(cells.std())),
+            number(float((cells - cells[0]).std())),  # exactly zero for one patch
             number(float(np.median(finite)) if finite.size else np.nan),
             f"{fit.status.active_bounds.get(name, 0):,}",
             f"{fit.status.unconstrained.get(name, 0):,}",
@@ -101,6 +101,7 @@ def _lines(fit: Separation, report: Path, stages: dict[str, float]) -> list[str]
     ended = "converged" if status.converged else f"not converged: {status.message}"
     times = ", ".join(f"{name} {seconds:.2g} s" for name, seconds in stages.items())
     return [
+        channels_line(fit.instrument),
         f"{ended} after {status.iterations} iterations; projected gradient "
         f"{status.projected_gradient_norm:.2e} (start {status.initial_gradient_norm:.2e})",
         f"objective {fit.objective:.12g}; chi2 {float(np.nansum(fit.chi2)):.6g}, per degree of "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from skysift.cli.common import Done, Options, memory_table, typed_command
+from skysift.cli.common import Done, Options, channels_line, memory_table, typed_command
 from skysift.cli.interrupts import check
 from skysift.cli.progress import Progress, summary_table
 from skysift.experiment.config import SeparateExperiment
@@ -128,5 +128,6 @@ def _size(problem: Problem) -> int:
 
 def _size_line(problem: Problem) -> str:
     patches = ", ".join(f"{count} of {name}" for name, count in problem.patches.counts.items())
-    channels, stokes, cells = problem.maps.values.shape
-    return f"{channels} channels x {stokes} Stokes parameters x {cells} cells; patches: {patches}"
+    used = channels_line(problem.instrument.select(problem.maps.channels))
+    letters, cells = problem.maps.stokes.value, problem.maps.grid.size
+    return f"{used}, Stokes {letters}, {cells} cells; patches: {patches or 'none'}"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from skysift.cli.common import Done, Options, memory_table, typed_command
+from skysift.cli.common import Done, Options, channels_line, memory_table, typed_command
 from skysift.cli.interrupts import check
 from skysift.experiment.config import SimulateExperiment
 from skysift.experiment.text import to_text
@@ -27,7 +27,7 @@ def simulate(
 ) -> Done:
     """Simulate a sky as an instrument sees it.
 
-    Writes maps/<channel>.fits, truth.nc (components and spectral parameters), instrument.yaml,
+    Writes maps/CHANNEL.fits, truth.nc (components and spectral parameters), instrument.yaml,
     experiment.yaml and manifest.json into the directory that -o names.
     """
     options.set_up()
@@ -62,7 +62,7 @@ def simulate(
             noise_ratio=sky.noise_ratio,
         )
         check()
-    options.say(f"{output}: {len(simulation.instrument)} channels of {sky.sky}, nside {sky.nside}")
+    options.say(f"{output}: {sky.sky}, nside {sky.nside}, {channels_line(simulation.instrument)}")
     return Done()
 
 

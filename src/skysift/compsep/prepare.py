@@ -56,6 +56,15 @@ def match(
     Raises:
         ValueError: where they cannot be.
     """
+    if not isinstance(maps, Maps):
+        raise ValueError(
+            f"maps: expected Maps, got {type(maps).__name__}. Make them with Maps.from_healpix, or "
+            "call separate_arrays."
+        )
+    if not isinstance(noise, AbstractNoise):
+        raise ValueError(
+            f"noise: expected InstrumentDepth, UnitWeights or InverseVariance, got {noise!r}."
+        )
     if maps.unit is not Unit.UK_CMB:
         raise ValueError(
             f"maps: expected uK_CMB, got {maps.unit.value}. Convert each channel with "
@@ -90,16 +99,24 @@ def match(
 
 def channels_of(maps: Maps, instrument: Instrument) -> Instrument:
     """The instrument's channels that the maps hold, in their order."""
-    if maps.channels and set(maps.channels) <= set(instrument.names):
+    if maps.channels:
+        unknown = [name for name in maps.channels if name not in instrument.names]
+        if unknown:
+            raise ValueError(
+                f"maps: expected channels of {instrument.name} ({', '.join(instrument.names)}), "
+                f"got {unknown[0]!r}. Give the instrument that the maps come from, or rename their "
+                "channels (Maps.replace)."
+            )
         return instrument.select(maps.channels)
-    if np.shape(maps.values)[0] != len(instrument):
-        raise ValueError(
-            f"maps: expected {len(instrument)} channels as {instrument.name} has "
-            f"({', '.join(instrument.names)}), got {np.shape(maps.values)[0]}. Name the maps' "
-            "channels, or "
-            "give the instrument they come from."
-        )
-    return instrument
+    count = np.shape(maps.values)[0]
+    for one in (instrument, instrument.measuring(maps.stokes.polarised)):
+        if len(one) == count:
+            return one
+    raise ValueError(
+        f"maps: expected {len(instrument)} channels as {instrument.name} has "
+        f"({', '.join(instrument.names)}), got {count}. Name the maps' channels, or give the "
+        "instrument they come from."
+    )
 
 
 def _cells(maps: Maps, model: SkyModel, patches: Patches | None) -> tuple[Maps, Patches]:
@@ -123,8 +140,15 @@ def _cells(maps: Maps, model: SkyModel, patches: Patches | None) -> tuple[Maps, 
         maps = maps.reordered(patches.grid.ordering)
         if np.isin(patches.grid.index, maps.grid.index).all():
             maps = maps.on(patches.grid)
-        else:
+        elif np.isin(maps.grid.index, patches.grid.index).all():
             patches = patches.restricted(maps.grid)
+        else:
+            shared = np.isin(maps.grid.index, patches.grid.index).sum()
+            raise ValueError(
+                f"patches: expected cells that hold those of the maps or lie within them, got "
+                f"{shared} shared by {maps.grid.size} of the maps and {patches.grid.size} of the "
+                "patches. Make the patches from maps.grid, or mask the maps as the patches."
+            )
     one = np.zeros(maps.grid.size, dtype=np.intp)
     labels = {name: patches.labels.get(name, one) for name in names}
     return maps, Patches(labels, maps.grid)

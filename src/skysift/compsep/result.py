@@ -17,6 +17,7 @@ from skysift.instrument import Instrument
 from skysift.maps import Maps
 from skysift.patches import Patches
 from skysift.sky.model import SkyModel, band_spectrum
+from skysift.units import Unit
 
 _CHUNK = 1 << 16
 _LARGEST_COVARIANCE = 20_000
@@ -54,8 +55,8 @@ class Separation(eqx.Module):
         parameters: value in each patch, per spectral parameter.
         errors: marginal standard deviation of each, from the Hessian; NaN at a bound and where the
             data say nothing. They are errors if the weights are inverse noise variances.
-        components: amplitude maps (stokes, cell), in uK_CMB at the component's reference frequency;
-            NaN where too few channels were observed.
+        components: amplitude maps (stokes, cell), in uK_CMB at the component's reference frequency
+            (1e-6 of y for thermal SZ); NaN where too few channels were observed.
         component_errors: their standard deviation, noise and spectral parameters together.
         covariance: of the amplitudes in a cell for given spectral parameters.
         chi2: weighted squared residual of each cell.
@@ -162,12 +163,29 @@ class Separation(eqx.Module):
                 column = np.asarray(band_spectrum(component, self.instrument, mine))
                 total = total + column[:, None, :] * self.components[component.name].values[:, part]
             values[..., part] = total
-        return first.replace(values, channels=self.instrument.names)
+        return first.replace(values, unit=Unit.UK_CMB, channels=self.instrument.names)
 
     def residuals(self, maps: Maps) -> Maps:
-        """What the model leaves of maps that hold the fitted cells [uK_CMB]."""
+        """What the model leaves of maps that hold the fitted cells [uK_CMB].
+
+        Args:
+            maps: of the fitted channels, matched by name where they have names.
+
+        Raises:
+            ValueError: for other channels or cells.
+        """
+        names = self.instrument.names
+        if np.shape(maps.values)[0] != len(names):
+            raise ValueError(
+                f"maps: expected the {len(names)} channels of the fit ({', '.join(names)}), got "
+                f"{np.shape(maps.values)[0]}. Give the maps that were separated."
+            )
+        named = set(maps.channels) == set(names)
+        order = [maps.channels.index(name) for name in names] if named else slice(None)
         maps = maps.reordered(self.grid.ordering).on(self.grid)
-        return maps.replace(np.asarray(maps.values) - self.predicted().values)
+        return maps.replace(
+            np.asarray(maps.values)[order] - self.predicted().values, channels=names
+        )
 
     def to_dataset(self) -> xr.Dataset:
         """All numbers with named axes and units, ready for NetCDF."""
@@ -186,18 +204,17 @@ class Separation(eqx.Module):
             data[f"{name}_error"] = (axis, self.errors[name], {"units": units[name]})
             data[f"{name}_patch"] = ("cell", np.asarray(self.patches.labels[name], np.int32))
         axes = ("component", "stokes", "cell")
+        data["component"].attrs["units"] = [m.unit.value for m in self.components.values()]
         data["component"].attrs["reference_GHz"] = [
             c.reference or 0.0 for c in self.model.components
         ]
         data["component_amplitude"] = (
             axes,
             np.stack([m.values for m in self.components.values()]),
-            {"units": "uK_CMB"},
         )
         data["component_error"] = (
             axes,
             np.stack([m.values for m in self.component_errors.values()]),
-            {"units": "uK_CMB"},
         )
         data["chi2"] = ("cell", self.chi2)
         data["dof"] = ("cell", self.dof)

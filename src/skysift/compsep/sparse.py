@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.sparse import csc_array, csr_array, diags_array
 from scipy.sparse.linalg import SuperLU, cg, splu
 
@@ -15,6 +17,7 @@ from skysift.compsep.linear import BOUND_PASSES, AbstractSystem, Box, Step
 from skysift.compsep.structure import Structure, SymmetricMatrix
 
 _COLUMNS = 1024
+_LARGEST_DENSE = 8000
 _GROUP = 48
 _PROBES = 64
 
@@ -56,28 +59,61 @@ class SparseFactor(AbstractSystem):
     def inverse_entries(
         self, matrix: SymmetricMatrix, free: Bool[np.ndarray, " parameter"]
     ) -> SymmetricMatrix:
-        """Solve for unit vectors, a batch at a time."""
+        """Eliminate the parameter with most patches, a diagonal block, and invert the rest.
+
+        With A = [[D, B], [B^T, C]] the inverse of C - B^T D^-1 B gives all entries wanted, a batch
+        of columns at a time; the diagonal of the eliminated part follows from A A^-1 = 1.
+        """
         structure = self.structure
         diagonal, off = np.full(structure.size, np.nan), np.full(structure.rows.size, np.nan)
-        inside = np.flatnonzero(free)
-        place = np.full(structure.size, -1)
-        place[inside] = np.arange(inside.size)
-        scale = _scale(matrix.diagonal[inside])
-        factor, pivots = _factor(_sparse(matrix)[inside][:, inside], scale)
-        if not np.all(pivots > 1e-14):
+        kind = np.repeat(np.arange(len(structure.counts)), structure.counts)
+        eliminated = kind == np.argmax(np.bincount(kind[free], minlength=1))
+        one, two = np.flatnonzero(free & eliminated), np.flatnonzero(free & ~eliminated)
+        inner, scale = matrix.diagonal[one], _scale(matrix.diagonal[two])
+        whole = _sparse(matrix)
+        coupling = csr_array(whole[one][:, two] @ diags_array(1.0 / scale))
+        rest = diags_array(1.0 / scale) @ whole[two][:, two] @ diags_array(1.0 / scale)
+        solve = _positive_solver(rest - coupling.T @ diags_array(1.0 / inner) @ coupling)
+        if np.any(inner <= 0) or solve is None:
             return SymmetricMatrix(structure, diagonal, off)
-        both = (place[structure.rows] >= 0) & (place[structure.columns] >= 0)
-        wanted = np.flatnonzero(both)[np.argsort(place[structure.columns[both]], kind="stable")]
-        row, column = place[structure.rows[wanted]], place[structure.columns[wanted]]
-        for start in range(0, inside.size, _COLUMNS):
-            stop = min(start + _COLUMNS, inside.size)
-            unit = np.zeros((inside.size, stop - start))
-            unit[np.arange(start, stop), np.arange(stop - start)] = 1.0 / scale[start:stop]
-            solved = factor.solve(unit) / scale[:, None]
-            diagonal[inside[start:stop]] = solved[np.arange(start, stop), np.arange(stop - start)]
+
+        where = np.full(structure.size, -1)  # rows of the batches below, then those of `two`
+        where[one], where[two] = np.arange(one.size), one.size + np.arange(two.size)
+        fine = np.where(eliminated[structure.rows], structure.rows, structure.columns)
+        coarse = np.where(eliminated[structure.rows], structure.columns, structure.rows)
+        known = np.flatnonzero((where[fine] >= 0) & (where[coarse] >= 0))
+        wanted = known[np.argsort(where[coarse[known]], kind="stable")]
+        row, column = where[fine[wanted]], where[coarse[wanted]] - one.size
+        links = coupling.tocoo()
+        explained = np.zeros(one.size)
+        for start in range(0, two.size, _COLUMNS):
+            stop = min(start + _COLUMNS, two.size)
+            below = solve(np.eye(two.size, stop - start, -start))
+            above = -(coupling @ below) / inner[:, None]
+            batch = np.concatenate([above, below / scale[:, None]]) / scale[start:stop]
+            diagonal[two[start:stop]] = np.diagonal(batch[one.size + start :])
             here = slice(*np.searchsorted(column, [start, stop]))
-            off[wanted[here]] = solved[row[here], column[here] - start]
+            off[wanted[here]] = batch[row[here], column[here] - start]
+            mine = (links.col >= start) & (links.col < stop)
+            pulled = links.data[mine] * above[links.row[mine], links.col[mine] - start]
+            explained += np.bincount(links.row[mine], pulled, one.size)
+        diagonal[one] = (1.0 - explained) / inner
         return SymmetricMatrix(structure, diagonal, off)
+
+
+def _positive_solver(
+    matrix: csc_array,
+) -> Callable[[Float[np.ndarray, "row column"]], Float[np.ndarray, "row column"]] | None:
+    """Solver of a scaled symmetric matrix, dense if small; `None` unless positive definite."""
+    size = matrix.diagonal().size
+    if size > _LARGEST_DENSE:
+        factor, pivots = _factor(csc_array(matrix), np.ones(size))
+        return factor.solve if np.all(pivots > 1e-14) else None
+    try:
+        dense = cho_factor(matrix.toarray())
+    except LinAlgError:
+        return None
+    return lambda right: cho_solve(dense, right)
 
 
 def _scale(diagonal: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " parameter"]:

@@ -12,6 +12,7 @@ from skysift.compsep.newton import Solution
 from skysift.compsep.problem import Problem
 from skysift.compsep.result import Separation, Status
 from skysift.compsep.structure import Structure, SymmetricMatrix
+from skysift.maps import Maps
 
 
 def parameter_covariance(solver: AbstractSystem, solution: Solution) -> SymmetricMatrix:
@@ -62,12 +63,8 @@ def summarise(problem: Problem, solution: Solution, inverse: SymmetricMatrix | N
     return Separation(
         parameters=dict(zip(names, structure.split(solution.theta), strict=True)),
         errors=dict(zip(names, structure.split(sigma), strict=True)),
-        components={
-            n: maps.replace(a, channels=()) for n, a in zip(model.names, amplitude, strict=True)
-        },
-        component_errors={
-            n: maps.replace(e, channels=()) for n, e in zip(model.names, error, strict=True)
-        },
+        components=_component_maps(problem, amplitude),
+        component_errors=_component_maps(problem, error),
         covariance=covariance,
         chi2=chi2,
         dof=np.where(empty, np.nan, measurements.dof.astype(float)),
@@ -81,6 +78,15 @@ def summarise(problem: Problem, solution: Solution, inverse: SymmetricMatrix | N
         free=solution.free,
         calibrated=problem.measurements.calibrated,
     )
+
+
+def _component_maps(
+    problem: Problem, values: Float[np.ndarray, "component stokes cell"]
+) -> dict[str, Maps]:
+    return {
+        law.name: problem.maps.replace(rows, unit=law.amplitude_unit, channels=())
+        for law, rows in zip(problem.model.components, values, strict=True)
+    }
 
 
 def _spectral_variance(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +25,7 @@ from skysift.experiment.text import unknown
 from skysift.grid import Grid
 from skysift.healpix_file import read_column
 from skysift.instrument import Instrument
-from skysift.maps import Maps, unseen_to_nan
+from skysift.maps import Maps
 from skysift.masks import galactic_mask
 from skysift.patches import Patches, parse_partition
 from skysift.sky.model import SkyModel
@@ -124,7 +122,9 @@ def simulation_of(experiment: SimulateExperiment) -> Simulation:
         noise_ratio=experiment.noise_ratio,
         seed=experiment.seed,
         stokes=experiment.stokes,
-        hits=None if experiment.hits is None else _hits(experiment.hits, experiment.nside),
+        hits=None
+        if experiment.hits is None
+        else _hits(experiment.hits, experiment.nside, Frame.GALACTIC),
     )
 
 
@@ -146,14 +146,9 @@ def kept(maps: Maps, experiment: SeparateExperiment) -> Maps:
     """The maps on the cells of the mask.
 
     Raises:
-        ValueError: for a mask of another nside, without cells, or Galactic while the maps are not.
+        ValueError: for a mask of another nside or frame, or without cells.
     """
-    if experiment.frame is not Frame.GALACTIC and re.search(r"\bGAL\d", experiment.mask):
-        raise ValueError(
-            f"mask: expected a FITS mask in {experiment.frame.name.lower()} coordinates as the "
-            f"maps, got {experiment.mask!r}, which is Galactic. Rotate it and give its file."
-        )
-    mask = galactic_mask(experiment.mask, maps.grid.require_nside())
+    mask = galactic_mask(experiment.mask, maps.grid.require_nside(), frame=experiment.frame)
     if not mask.any():
         raise ValueError(f"mask: expected at least one kept cell, got none in {experiment.mask!r}.")
     return maps.masked(mask)
@@ -195,7 +190,7 @@ def noise_of(
         case "depth", "":
             hits = None
             if experiment.hits is not None:
-                hits = _hits(experiment.hits, maps.grid.require_nside())
+                hits = _hits(experiment.hits, maps.grid.require_nside(), experiment.frame)
             return InstrumentDepth(noise_ratio=experiment.noise_ratio, hits=hits)
         case "unit", "":
             return UnitWeights()
@@ -218,7 +213,7 @@ def patches_of(experiment: SeparateExperiment, model: SkyModel, grid: Grid) -> P
     partitions = {}
     for name, text in texts.items():
         try:
-            partitions[name] = parse_partition(text)
+            partitions[name] = parse_partition(text, frame=experiment.frame)
         except ValueError as error:
             raise ValueError(f"patches of {name}: {error}") from error
     return Patches.of(grid, experiment.seed, **partitions)
@@ -242,13 +237,12 @@ def _known(what: str, given: Iterable[str], known: list[str]) -> None:
             raise ValueError(f"{what}: {unknown('parameter', name, known)}")
 
 
-def _hits(path: str, nside: int) -> np.ndarray:
-    values = unseen_to_nan(read_column(Path(path)))
-    if values.size != 12 * nside**2:
-        raise ValueError(
-            f"hits: expected nside {nside} ({12 * nside**2} cells), got {values.size} cells in "
-            f"{path}. Regrade it first."
-        )
+def _hits(path: str, nside: int, frame: Frame) -> np.ndarray:
+    """Hits on the full sky, RING, zero where missing."""
+    try:
+        values = read_column(path, expected=MapFormat(nside=nside, frame=frame))
+    except ValueError as error:
+        raise ValueError(f"hits: {error}") from error
     return np.nan_to_num(values, nan=0.0)
 
 

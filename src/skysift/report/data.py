@@ -51,8 +51,8 @@ class ReportData:
       cells without a place on the sphere) and `ordering` (`RING` or `NESTED`);
     - for each spectral parameter, say `beta_dust`: `beta_dust` (attribute `units`) and
       `beta_dust_error` over dimension `patch_beta_dust`, and `beta_dust_patch(cell)`;
-    - `component_amplitude(component, stokes, cell)` (attribute `units`) and `component_error`, with
-      coordinates `component` (names; attribute `reference_GHz`, 0 for none) and `stokes` (letters);
+    - `component_amplitude(component, stokes, cell)` and `component_error`, with coordinates
+      `component` (names; attributes `units` and `reference_GHz`, 0 for none) and `stokes` (letters);
     - `chi2(cell)` and `dof(cell)`: measurements less amplitudes;
     - `objective(iteration)`, `projected_gradient(iteration)`, `seconds(iteration)` since the start;
     - attributes `converged`, `objective`, `projected_gradient_norm`, `initial_gradient_norm`,
@@ -307,10 +307,11 @@ def _components(dataset: xr.Dataset, amplitude: xr.DataArray) -> tuple[Component
     names = [str(name) for name in amplitude["component"].values]
     attributes = amplitude["component"].attrs
     references = np.atleast_1d(attributes.get("reference_GHz", [0.0] * len(names)))
+    units = np.atleast_1d(attributes.get("units", ["uK_CMB"] * len(names)))
     return tuple(
         ComponentView(
             name=name,
-            unit=str(amplitude.attrs.get("units", "uK_CMB")),
+            unit=str(units[i]),
             reference=float(references[i]) if references[i] > 0 else None,
             values=amplitude.values[i].astype(float),
             errors=errors.values[i].astype(float),

@@ -160,7 +160,7 @@ def _parameter_row(parameter: ParameterView) -> dict[str, str]:
         "name": parameter.title,
         "patches": f"{parameter.values.size:,}",
         "mean": _number(float(cells.mean())),
-        "std": _number(float(cells.std())),
+        "std": _number(float((cells - cells[0]).std())),  # exactly zero for one patch
         "range": f"{_number(float(cells.min()))} to {_number(float(cells.max()))}",
         "error": _number(float(np.median(errors))) if errors.size else "–",
         "at_bounds": f"{parameter.at_bounds:,}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from skysift.sky.dust import ModifiedBlackBody, TwoTemperatureDust
 from skysift.sky.freefree import FreeFree, FreeFreePowerLaw
 from skysift.sky.synchrotron import CurvedPowerLaw, PowerLaw
 
-_LETTERS: dict[str, type[AbstractComponent]] = {
+_LETTERS: dict[str, Callable[..., AbstractComponent]] = {
     "c": CMB,
     "d": ModifiedBlackBody,
     "dd": TwoTemperatureDust,

@@ -163,7 +163,8 @@ def simulate(
 
     Args:
         sky: tag in PySM's style, for instance `c1d1s1`; see `SkyTag`.
-        instrument: an instrument, the name of a packaged one, or a YAML file.
+        instrument: an instrument, the name of a packaged one, or a YAML file; only its channels
+            that measure `stokes` are simulated (Planck's 545 and 857 measure intensity only).
         nside: resolution, a power of two.
         noise_ratio: factor on the standard deviation of the noise; 0 for none.
         seed: a whole number not below zero.
@@ -185,7 +186,8 @@ def simulate(
         >>> sim.maps.values.shape, sorted(sim.truth.parameters)
         ((15, 2, 768), ['beta_dust', 'beta_pl', 'temp_dust'])
     """
-    tag, instrument, stokes = SkyTag.parse(sky), Instrument.of(instrument), _stokes(stokes)
+    tag, stokes = SkyTag.parse(sky), _stokes(stokes)
+    instrument = Instrument.of(instrument).measuring(stokes.polarised)
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed: expected a whole number not below zero, got {seed!r}.")
     full = Grid(nside)

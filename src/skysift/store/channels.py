@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from skysift.grid import Grid
+from skysift.healpix_file import read_tables
 from skysift.instrument import Instrument
-from skysift.maps import Maps
+from skysift.maps import Maps, Stokes
 from skysift.store.fits import AS_WRITTEN, Frame, MapFormat, Precision, write_map
-from skysift.store.sky_table import read_tables
 
 _SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz")
 
@@ -59,9 +60,11 @@ def read_channels(
     """Maps of all channels in uK_CMB, in the order of the instrument.
 
     Files of a folder are matched with channels by their names (`40.fits`, or one number in the
-    name that is a channel's, such as `map_040.fits`); a list of files is taken in its order. Tables
-    of one file are matched by EXTNAME, else taken in order. Where channels cover different cells
-    the result covers all of them, NaN where a channel has none.
+    name that is a channel's, such as `map_040.fits`); so are a list of files and, by EXTNAME, the
+    tables of one file, which are taken in their order only where the names do not tell. Where
+    channels cover different cells the result covers all of them, NaN where a channel has none.
+    Channels that do not measure the Stokes parameters (Planck's 545 and 857 polarisation) are left
+    out, whether there are maps of them or not.
 
     Args:
         source: folder, glob pattern, file, or list of files.
@@ -77,27 +80,25 @@ def read_channels(
             differ in nside or Stokes parameters, or disagree with `expected`.
     """
     files = find_files(source)
-    if len(files) == 1:
-        return _read_tables(files[0], instrument, expected)
     listed = not isinstance(source, (str, Path)) and len(source) == len(files)
-    names = [_stem(file) for file in files]
+    tables = read_tables(files[0]) if len(files) == 1 else [_File(file) for file in files]
+    names = [table.name for table in tables]
     if instrument is None:
-        order, channels = list(range(len(files))), tuple(names)
+        distinct = len(set(names)) == len(names) and all(names)
+        channels = tuple(names if distinct else [str(i) for i in range(len(names))])
+        order, frequencies = list(range(len(names))), [None] * len(names)
     else:
-        order, channels = _match(names, instrument, in_order=listed), instrument.names
-    found = []
-    for position, index in enumerate(order):
-        frequency = None if instrument is None else float(instrument.frequencies[position])
-        tables = read_tables(files[index])
-        if len(tables) > 1:
-            raise ValueError(
-                f"{files[index]}: expected one HEALPix table in each of several files, got "
-                f"{len(tables)}. Give one file with a table per channel, or a file per channel."
-            )
-        maps = tables[0].maps(expected, frequency)
+        made = _made_of(len(names), instrument, expected.stokes)
+        order = _match(names, made, in_order=listed or len(files) == 1)
+        channels, frequencies = made.names, [float(nu) for nu in made.frequencies]
+    found: dict[str, Maps] = {}
+    for channel, index, frequency in zip(channels, order, frequencies, strict=True):
+        if instrument is not None and not _measures(instrument, channel, expected.stokes):
+            continue
+        maps = tables[index].maps(expected, frequency)
         expected = dataclasses.replace(expected, stokes=maps.stokes, nside=maps.grid.nside)
-        found.append(maps)
-    return _stack(found, channels)
+        found[channel] = maps
+    return _stack(list(found.values()), tuple(found))
 
 
 def write_channels(
@@ -126,6 +127,11 @@ def write_channels(
         raise ValueError("maps: expected a channel axis with names, got none. Use write_map.")
     values = np.asarray(maps.values)
     files = []
+    if len({safe_name(name) for name in maps.channels}) < len(maps.channels):
+        raise ValueError(
+            f"maps: expected channels whose names differ as file names, got {maps.channels}. "
+            "Rename some."
+        )
     for name, rows in zip(maps.channels, values, strict=True):
         one = Maps(rows[None], maps.grid, maps.stokes, maps.unit, (name,))
         files.append(Path(folder) / f"{safe_name(name)}.fits")
@@ -143,23 +149,34 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^\w.+-]", "_", name)
 
 
-def _read_tables(file: Path, instrument: Instrument | None, expected: MapFormat) -> Maps:
-    tables = read_tables(file)
-    names = [table.name for table in tables]
-    if instrument is None:
-        distinct = len(set(names)) == len(names) and all(names)
-        channels = tuple(names if distinct else [str(i) for i in range(len(tables))])
-        order = list(range(len(tables)))
-        frequencies: list[float | None] = [None] * len(tables)
-    else:
-        channels, order = instrument.names, _match(names, instrument, in_order=True)
-        frequencies = [float(frequency) for frequency in instrument.frequencies]
-    found = []
-    for index, frequency in zip(order, frequencies, strict=True):
-        maps = tables[index].maps(expected, frequency)
-        expected = dataclasses.replace(expected, stokes=maps.stokes, nside=maps.grid.nside)
-        found.append(maps)
-    return _stack(found, channels)
+@dataclass(frozen=True)
+class _File:
+    """A file with the maps of one channel, read only when they are asked for."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return _stem(self.path)
+
+    def maps(self, expected: MapFormat, frequency: float | None) -> Maps:
+        tables = read_tables(self.path)
+        if len(tables) > 1:
+            raise ValueError(
+                f"{self.path}: expected one HEALPix table in each of several files, got "
+                f"{len(tables)}. Give one file with a table per channel, or a file per channel."
+            )
+        return tables[0].maps(expected, frequency)
+
+
+def _made_of(count: int, instrument: Instrument, stokes: Stokes | None) -> Instrument:
+    """The channels that so many maps are of: all, or those that measure the Stokes parameters."""
+    measuring = instrument.measuring((stokes or Stokes.QU).polarised)
+    return measuring if count == len(measuring) else instrument
+
+
+def _measures(instrument: Instrument, channel: str, stokes: Stokes | None) -> bool:
+    return stokes is None or channel in instrument.measuring(stokes.polarised).names
 
 
 def _match(names: list[str], instrument: Instrument, *, in_order: bool) -> list[int]:
@@ -173,8 +190,7 @@ def _match(names: list[str], instrument: Instrument, *, in_order: bool) -> list[
     wanted = [safe_name(name) for name in instrument.names]
     if set(names) == set(wanted):
         return [names.index(name) for name in wanted]
-    if in_order:
-        return list(range(len(names)))
+    # Before the order: a shell sorts map_100.fits before map_40.fits.
     labels = [_numbers(name) for name in wanted]
     matches = [
         [i for i, name in enumerate(names) if label and label <= _numbers(name)] for label in labels
@@ -182,6 +198,8 @@ def _match(names: list[str], instrument: Instrument, *, in_order: bool) -> list[
     chosen = [match[0] for match in matches if len(match) == 1]
     if len(set(chosen)) == len(wanted):
         return chosen
+    if in_order:
+        return list(range(len(names)))
     raise ValueError(
         f"maps: expected file names that tell the channels {', '.join(instrument.names)} apart, "
         f"got {', '.join(names)}. Name the files <channel>.fits, or list them in the instrument's "

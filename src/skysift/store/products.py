@@ -14,6 +14,7 @@ from skysift.instrument import Instrument
 from skysift.maps import Maps, Stokes
 from skysift.patches import Patches
 from skysift.sky.cmb import CMB
+from skysift.sky.model import SkyModel
 from skysift.sky.presets import SkyTag
 from skysift.sky.simulate import Simulation, Truth
 from skysift.store.channels import safe_name, write_channels
@@ -35,6 +36,7 @@ class SeparationLike(Protocol):
     chi2: Float[np.ndarray, " cell"]
     dof: Float[np.ndarray, " cell"]
     patches: Patches
+    model: SkyModel
     instrument: Instrument
 
     @property
@@ -143,9 +145,10 @@ def write_separation(
     write_dataset(folder / RESULT, fit.to_dataset())
     write_mask(folder / MASK, grid, frame=frame)
     (folder / INSTRUMENT).write_text(instrument_yaml(fit.instrument), encoding="utf-8")
+    units = {parameter.name: parameter.unit for parameter in fit.model.parameters}
     for name, values in fit.parameters.items():
-        labels = fit.patches.labels[name]
-        columns = parameter_columns(name, np.asarray(values), np.asarray(fit.errors[name]), labels)
+        labels, errors = fit.patches.labels[name], np.asarray(fit.errors[name])
+        columns = parameter_columns(name, np.asarray(values), errors, labels, units[name])
         write_columns(folder / MAPS / f"{name}.fits", columns, grid, frame=frame)
     for name, amplitude in fit.components.items():
         columns = component_columns(amplitude, fit.component_errors[name])
@@ -162,10 +165,10 @@ def parameter_columns(
     values: Float[np.ndarray, " patch"],
     errors: Float[np.ndarray, " patch"],
     labels: Int[np.ndarray, " cell"],
+    unit: str,
 ) -> dict[str, Column]:
     """Value, error and patch of each cell as columns of a table."""
     title = name.upper()
-    unit = "K" if name.startswith("temp") else ""
     return {
         title: Column(values[labels], unit),
         f"{title}_ERROR": Column(errors[labels], unit),

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import enum
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import healpy as hp
 import jax.numpy as jnp
 import numpy as np
-from astropy.io import fits
 from jaxtyping import Float
 
 from skysift.grid import Grid, Ordering
@@ -327,66 +322,25 @@ class SkyTable:
         grid, values = self.on_grid(values, ordering, nside)
         return Maps(values, grid, stokes).reordered(Ordering.RING)
 
+    def column(self, field: int, expected: MapFormat) -> Float[np.ndarray, " npix"]:
+        """One column as it is, whatever it holds: full sky, RING ordering, NaN where missing.
 
-def read_tables(path: str | Path) -> list[SkyTable]:
-    """The HEALPix tables of a file that hold a Stokes parameter, in order.
+        Args:
+            field: number of the column, from 0; the cells of a partial sky do not count.
+            expected: what the caller says that the file holds.
 
-    Tables of weights, beams or spectra, which Planck and WMAP files also carry, are left out. When
-    no table names its columns as Stokes parameters, all HEALPix tables are returned.
-
-    Raises:
-        ValueError: if the file is missing, damaged, or has no HEALPix table.
-    """
-    with _opened(path) as hdus:
-        found = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
-        tables = [_table(hdu, str(path)) for hdu in found if _is_healpix(hdu)]
-    if not tables:
-        raise ValueError(
-            f"{path}: expected a HEALPix table (PIXTYPE, ORDERING or NSIDE in its header), got "
-            "none. Write the maps with healpy.write_map."
-        )
-    return [table for table in tables if table.named_stokes] or tables
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[fits.HDUList]:
-    path = Path(path)
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no such file"
-        raise ValueError(f"maps: expected a FITS file at {path}, got {what}. Check the path.")
-    try:
-        # astropy only warns of a truncated file; raising from the warning would leak its handle.
-        with warnings.catch_warnings(record=True) as caught, path.open("rb") as stream:
-            warnings.simplefilter("always")
-            with fits.open(stream, memmap=False, lazy_load_hdus=False) as hdus:
-                yield hdus
-        for warning in caught:
-            if "truncated" in str(warning.message):
-                raise OSError(warning.message)
-    except (OSError, EOFError, TypeError, ValueError) as error:
-        reason = str(error).replace("\n", " ")
-        raise ValueError(
-            f"{path}: expected a complete FITS file, got one that cannot be read ({reason}). It is "
-            "truncated or not FITS; copy or download it again."
-        ) from error
-
-
-def _is_healpix(hdu: fits.BinTableHDU) -> bool:
-    pixtype = str(hdu.header.get("PIXTYPE", "")).strip().upper()
-    return pixtype == "HEALPIX" or "NSIDE" in hdu.header or "ORDERING" in hdu.header
-
-
-def _table(hdu: fits.BinTableHDU, path: str) -> SkyTable:
-    header = {
-        key: value
-        for key, value in hdu.header.items()
-        if isinstance(value, (str, int, float, bool))
-    }
-    count = int(header["TFIELDS"])
-    names = [str(header.get(f"TTYPE{i}", f"COLUMN_{i}")) for i in range(1, count + 1)]
-    units = [str(header.get(f"TUNIT{i}", "")) for i in range(1, count + 1)]
-    extension = str(header.get("EXTNAME", "")).strip()
-    where = f"{path}[{extension}]" if extension not in ("", "xtension") else path
-    data = hdu.data
-    columns = {name: np.array(data.field(i)).ravel() for i, name in enumerate(names)}
-    return SkyTable(where, header, dict(zip(names, units, strict=True)), columns)
+        Raises:
+            ValueError: if there is no such column, or the header is unusable or disagrees.
+        """
+        ordering, nside = self.ordering(expected.ordering), self.nside(expected.nside)
+        self.require_frame(expected.frame)
+        names = list(self.units)[int(self.explicit) :]
+        if not 0 <= field < len(names):
+            raise ValueError(
+                f"{self.where}: expected column {field}, got {len(names)} columns "
+                f"({', '.join(names)}), counted from 0."
+            )
+        grid, values = self.on_grid(self.values(names[field])[None], ordering, nside)
+        full = np.full(12 * nside**2, np.nan)
+        full[grid.ring] = values[0]
+        return full
