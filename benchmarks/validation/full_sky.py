@@ -68,7 +68,7 @@ def _show(state: ss.compsep.Iteration) -> None:
 def page(results: list[dict]) -> str:
     """The validation page."""
     lines = ["# Full sky up to nside 512", ""]
-    lines += [f"Written by `benchmarks/validation/full_sky.py` on {platform.machine()}, "]
+    lines += [f"Written by `benchmarks/validation/full_sky.py` on {platform.machine()},"]
     lines += [f"{os.cpu_count()} cores: the packaged sky c1d1s1 with LiteBIRD noise, no mask,"]
     lines += ["patches at nside / 2 (beta_dust), / 4 (temp_dust) and / 8 (beta_pl).", ""]
     lines += ["| nside | cells | parameters | iterations | converged | gradient / initial "]
@@ -77,7 +77,8 @@ def page(results: list[dict]) -> str:
     for r in results:
         cost = 1e6 * r["seconds_solve"] / r["cells"] / max(r["iterations"], 1)
         lines.append(
-            f"| {r['nside']} | {r['cells']} | {r['parameters']} | {r['iterations']} | {r['converged']} "
+            f"| {r['nside']} | {r['cells']} | {r['parameters']} | {r['iterations']} "
+            f"| {r['converged']} "
             f"| {r['gradient_ratio']:.1e} | {r['seconds_solve']:.1f} | {r['seconds_separate']:.1f} "
             f"| {cost:.2f} | {r['memory_GB']:.1f} |"
         )

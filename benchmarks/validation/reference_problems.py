@@ -25,10 +25,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from matplotlib.figure import Figure
-from skysift.compsep.first_order import minimise_first_order
 
 import skysift as ss
 from problems import ReferenceProblem, kmeans64, ptep64
+from skysift.compsep.first_order import minimise_first_order
 from skysift.compsep.problem import Problem, pose
 
 matplotlib.use("Agg")
@@ -154,7 +154,7 @@ def page(results: dict, peer_seconds: float | None) -> str:
     ]
     names = list(results)
     lines = ["# Reference problems", ""]
-    lines += [f"Written by `benchmarks/validation/reference_problems.py` on {platform.machine()}, "]
+    lines += [f"Written by `benchmarks/validation/reference_problems.py` on {platform.machine()},"]
     lines += [f"{os.cpu_count()} cores. PTEP-64 is noiseless with unit weights on the packaged sky"]
     lines += ["c1d1s1 and the mask GAL020; KMEANS-64 has LiteBIRD noise on GAL059.", ""]
     lines += ["| | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]

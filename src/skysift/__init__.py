@@ -14,6 +14,7 @@ from skysift.compsep import InverseVariance as InverseVariance  # noqa: E402
 from skysift.compsep import Separation as Separation  # noqa: E402
 from skysift.compsep import SolverOptions as SolverOptions  # noqa: E402
 from skysift.compsep import UnitWeights as UnitWeights  # noqa: E402
+from skysift.compsep import internal_linear_combination as internal_linear_combination  # noqa: E402
 from skysift.compsep import separate as separate  # noqa: E402
 from skysift.compsep import separate_arrays as separate_arrays  # noqa: E402
 from skysift.grid import UNSEEN as UNSEEN  # noqa: E402

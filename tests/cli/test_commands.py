@@ -163,12 +163,20 @@ def test_experiment_of_a_run_repeats_it(folder, no_solve, capsys):
         (["simulate", "c1d1s1"], "expected a directory for the run, got none. Say it with -o"),
         (["separate", "--experiment", "bad.yaml"], "unknown key 'maks'. Did you mean 'mask'?"),
         (["separate", "--experiment", "absent.yaml"], "expected a YAML file at absent.yaml"),
-        (["separate", "absent", "-o", "x"], "instrument: expected one"),
+        (["separate", "absent", "-o", "x"], "got nothing there"),
+        (["separate", "sky/maps", "-o", "x"], "instrument: expected one"),
         (["separate", "absent", "--instrument", "PICO", "-o", "x"], "got nothing there"),
         (["separate", "sky", "--instrument", "PICO", "-o", "x"], "expected 21 channels of PICO"),
         (["separate", "sky", "--mask", "empty.fits", "-o", "x"], "got none in 'empty.fits'"),
         (["separate", "sky", "-o", "bad.yaml/x"], "cannot write bad.yaml/x: a file stands"),
-        (["separate", "sky", "-o", "."], "which holds something else"),
+        (["separate", "sky", "-o", "."], "apart from the inputs"),
+        (["separate", "sky", "-o", "sky", "--overwrite"], "apart from the inputs"),
+        (["separate", "sky", "-o", "runs"], "which holds something else"),
+        (["separate", "sky", "-o", "x", "--dust-nu0", "-3"], "positive reference frequency"),
+        (["separate", "sky", "-o", "x", "--mask", "turned.fits"], "expected coordinates G"),
+        (["simulate", "z9", "--dry-run"], "sky: expected models of c1"),
+        (["simulate", "--nside", "7", "--dry-run"], "nside: expected a power of two"),
+        (["simulate", "--instrument", "absent.yaml", "-o", "x"], "expected a YAML file at absent"),
         (["report", "sky"], "expected a separation, got sky"),
         (["report", "nothing"], "expected a directory with manifest.json"),
         (["runs", "nothing"], "folder: expected a directory"),
@@ -177,6 +185,7 @@ def test_experiment_of_a_run_repeats_it(folder, no_solve, capsys):
 def test_wrong_input_is_one_readable_line(folder, no_solve, command, message, capsys):
     (folder / "bad.yaml").write_text("maks: GAL020")
     hp.write_map("empty.fits", np.zeros(192))
+    hp.write_map("turned.fits", np.ones(192), coord="C")
     before = sorted(folder.rglob("*"))
     assert main(command) == 2
     err = capsys.readouterr().err
@@ -228,6 +237,8 @@ def test_report_again(folder, capsys):
     data = stored_report(Run.open("runs/a"))
     assert data.has_truth
     assert data.residuals is not None
+    assert main([*SIMULATE, "--seed", "2", "-q", "-o", "sky", "--overwrite"]) == 0
+    assert not stored_report(Run.open("runs/a")).has_truth
     shutil.rmtree(folder / "sky")
     assert main(["report", "runs/a", "-o", "other.html"]) == 0
     assert "report: other.html" in capsys.readouterr().out

@@ -25,7 +25,7 @@ def test_reaches_the_minimum_slowly(problem):
     likelihood, box = likelihood_of(problem), box_of(problem)
     ours = newton(likelihood, start_of(problem), *box)
     objective = np.sum(ours.evaluation.objective)
-    theta, history = minimise_first_order(likelihood, start_of(problem), *box, iterations=400)
+    theta, history = minimise_first_order(likelihood, start_of(problem), *box, iterations=250)
     np.testing.assert_allclose(history[0], problem.objective(start_of(problem)), rtol=1e-9)
     assert history[5] > objective * (1 + 1e-6)
     np.testing.assert_allclose(min(history), objective, rtol=1e-6)

@@ -30,23 +30,26 @@ def report(
         run: directory that skysift separate wrote.
         output: HTML file; by default report.html in the run.
         sky: simulated sky to compare with; by default the one that the run was made from, if it is
-            still there.
+            still there and unchanged.
         debug: show where an error came from.
     """
     from skysift.experiment.replay import stored_report
     from skysift.report import write_report
+    from skysift.store.files import explained
     from skysift.store.run import REPORT, Run
 
     stored = Run.open(run)
     data = stored_report(stored, sky)
     path = stored.path / REPORT if output is None else output
     manifest = stored.manifest
-    write_report(
-        path,
-        data,
-        experiment_text=stored.experiment_text,
-        command=manifest.command,
-        manifest=manifest.facts(),
-    )
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_report(
+            path,
+            data,
+            experiment_text=stored.experiment_text,
+            command=manifest.command,
+            manifest=manifest.facts(),
+        )
     Options(debug=debug).say(f"report: {path}")
     return Done()

@@ -49,7 +49,7 @@ def separate(
     from skysift.experiment.problem import Problem
     from skysift.store.files import require_space
     from skysift.store.manifest import Manifest
-    from skysift.store.run import EXPERIMENT, drafted, finished_run
+    from skysift.store.run import EXPERIMENT, drafted, finished_run, require_apart
 
     if options.dry_run:
         problem = Problem.of(experiment_)
@@ -58,6 +58,7 @@ def separate(
         return Done()
     output = options.require_output()
     mark = Fingerprint.of(experiment_)
+    require_apart(output, mark.inputs)
     earlier = finished_run(output, mark.config_hash, overwrite=options.overwrite)
     if earlier is not None:
         options.say(f"{output} is complete already; --overwrite makes it again")

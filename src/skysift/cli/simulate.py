@@ -33,16 +33,18 @@ def simulate(
     options.set_up()
     from skysift.experiment.fingerprint import Fingerprint
     from skysift.experiment.memory import Memory
-    from skysift.experiment.problem import simulation_of
+    from skysift.experiment.problem import channels_of_simulation, simulation_of
     from skysift.store.manifest import Manifest
     from skysift.store.products import write_simulation
-    from skysift.store.run import EXPERIMENT, drafted, finished_run
+    from skysift.store.run import EXPERIMENT, drafted, finished_run, require_apart
 
     if options.dry_run:
-        options.say(to_text(sky), memory_table(Memory.of_simulation(sky).parts))
+        memory, used = Memory.of_simulation(sky), channels_of_simulation(sky)
+        options.say(to_text(sky), channels_line(used), memory_table(memory.parts))
         return Done()
     output = options.require_output()
     mark = Fingerprint.of(sky)
+    require_apart(output, mark.inputs)
     if finished_run(output, mark.config_hash, overwrite=options.overwrite) is not None:
         options.say(f"{output} is complete already; --overwrite makes it again")
         return Done()
@@ -68,8 +70,8 @@ def simulate(
 
 def _size(sky: SimulateExperiment) -> int:
     """Bytes of the maps and the truth, before compression."""
-    from skysift.instrument import Instrument
+    from skysift.experiment.problem import channels_of_simulation
 
     width = 4 if sky.precision.value == "float32" else 8
-    maps = len(Instrument.of(sky.instrument)) * len(sky.stokes) * width
+    maps = len(channels_of_simulation(sky)) * len(sky.stokes) * width
     return 12 * sky.nside**2 * (maps + 8 * 4 * (len(sky.stokes) + 1))

@@ -1,5 +1,7 @@
 """Parametric component separation with patches."""
 
+from skysift.compsep.ilc import InternalLinear as InternalLinear
+from skysift.compsep.ilc import internal_linear_combination as internal_linear_combination
 from skysift.compsep.newton import Iteration as Iteration
 from skysift.compsep.newton import SolverOptions as SolverOptions
 from skysift.compsep.problem import GaussianPrior as GaussianPrior

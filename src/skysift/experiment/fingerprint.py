@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from skysift.experiment.config import Experiment, SeparateExperiment, SimulateExperiment
@@ -23,8 +24,8 @@ class Fingerprint:
     """Hash of an experiment and of the content of its inputs.
 
     Args:
-        config_hash: equal for equal settings and equal content of the inputs; where the maps lie
-            does not count.
+        config_hash: equal for equal settings, equal content of the inputs and one version of
+            skysift; where the maps lie does not count.
         inputs: hash of each input file by name.
     """
 
@@ -48,7 +49,12 @@ class Fingerprint:
         files += [file for text in _texts(experiment) for file in _files_in(text)]
         inputs = {str(file): content_hash(file) for file in files}
         settings["instrument"] = repr(instrument)
-        content = {"kind": experiment.kind, "settings": settings, "inputs": list(inputs.values())}
+        content = {
+            "version": version("skysift"),
+            "kind": experiment.kind,
+            "settings": settings,
+            "inputs": list(inputs.values()),
+        }
         text = json.dumps(content, sort_keys=True)
         return Fingerprint(hashlib.sha256(text.encode()).hexdigest(), inputs)
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skysift.experiment.config import SimulateExperiment
-from skysift.experiment.problem import Problem
-from skysift.instrument import Instrument
+from skysift.experiment.problem import Problem, channels_of_simulation
 
 _SIMULATE = 450e6  # interpreter, JAX and packaged templates
 _SEPARATE = 850e6  # the same with compiled code and the figures of the report
@@ -35,13 +34,17 @@ class Memory:
 
     @staticmethod
     def of_simulation(experiment: SimulateExperiment) -> Memory:
-        """Peak memory of a simulation: sky, noise and one copy, and the truth."""
+        """Peak memory of a simulation: sky, noise and one copy, and the truth.
+
+        Raises:
+            ValueError: for an experiment that cannot be done.
+        """
         cells = 12 * experiment.nside**2
-        instrument, stokes = Instrument.of(experiment.instrument), len(experiment.stokes)
+        channels, stokes = len(channels_of_simulation(experiment)), len(experiment.stokes)
         return Memory(
             {
                 "program": _SIMULATE,
-                "maps, noise and their sum": 3.0 * len(instrument) * stokes * cells * _NUMBER,
+                "maps, noise and their sum": 3.0 * channels * stokes * cells * _NUMBER,
                 "components and parameters": 10.0 * stokes * cells * _NUMBER,
             }
         )

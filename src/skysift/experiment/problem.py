@@ -29,6 +29,7 @@ from skysift.maps import Maps
 from skysift.masks import galactic_mask
 from skysift.patches import Patches, parse_partition
 from skysift.sky.model import SkyModel
+from skysift.sky.presets import SkyTag
 from skysift.sky.simulate import Simulation, simulate
 from skysift.store.channels import read_channels
 from skysift.store.fits import Frame, MapFormat
@@ -107,6 +108,17 @@ class Problem:
             options=options,
             progress=progress,
         )
+
+
+def channels_of_simulation(experiment: SimulateExperiment) -> Instrument:
+    """The channels that a sky will be simulated in; what can be checked at once is.
+
+    Raises:
+        ValueError: for an unknown sky or instrument, or a bad nside.
+    """
+    SkyTag.parse(experiment.sky)
+    Grid(experiment.nside)
+    return Instrument.of(experiment.instrument).measuring(experiment.stokes.polarised)
 
 
 def simulation_of(experiment: SimulateExperiment) -> Simulation:

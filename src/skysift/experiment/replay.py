@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from skysift.experiment.config import SeparateExperiment
+from skysift.experiment.fingerprint import content_hash
 from skysift.experiment.text import load
 from skysift.instrument import Instrument
 from skysift.report import ReportData
@@ -20,7 +21,8 @@ def stored_report(run: Run, sky: Path | None = None) -> ReportData:
 
     Args:
         run: of kind `separate`.
-        sky: simulated sky to compare with; by default the one of the experiment, if it is there.
+        sky: simulated sky to compare with; by default the one of the experiment, if it is there and
+            unchanged.
 
     Raises:
         ValueError: if the run is of another kind or damaged, or the sky does not hold its cells.
@@ -36,7 +38,7 @@ def stored_report(run: Run, sky: Path | None = None) -> ReportData:
     form = MapFormat(stokes=data.stokes, frame=experiment.frame)
     residuals = read_channels(run.path / RESIDUALS, instrument, form)
     data = data.with_residuals(residuals, instrument)
-    truth = _truth(experiment, sky)
+    truth = _truth(run, experiment, sky)
     if truth is None:
         return data
     from skysift.experiment.problem import sky_model
@@ -44,9 +46,13 @@ def stored_report(run: Run, sky: Path | None = None) -> ReportData:
     return data.with_truth(truth, sky_model(experiment))
 
 
-def _truth(experiment: SeparateExperiment, sky: Path | None) -> Truth | None:
+def _truth(run: Run, experiment: SeparateExperiment, sky: Path | None) -> Truth | None:
     if sky is not None:
         return read_truth(Run.open(sky))
     if len(experiment.maps) != 1 or not Run.is_run(experiment.maps[0]):
         return None
+    # Another sky may stand under the same name by now.
+    for file, content in run.manifest.inputs.items():
+        if not Path(file).is_file() or content_hash(file) != content:
+            return None
     return read_truth(Run.open(experiment.maps[0]))

@@ -44,10 +44,11 @@ class MapSource:
             instrument = named or Instrument.from_yaml(run.path / INSTRUMENT)
             folder = str(run.path / MAPS)
             return MapSource(find_files(folder), folder, instrument, run)
+        source = experiment.maps if single is None else single
+        files = find_files(source)
         if named is None:
             raise ValueError(
                 "instrument: expected one for maps that are no simulated sky, got none. Say it "
                 "with --instrument LiteBIRD (Planck, SO_SAT, SO_LAT, PICO, or a YAML file)."
             )
-        source = experiment.maps if single is None else single
-        return MapSource(find_files(source), source, named)
+        return MapSource(files, source, named)

@@ -52,7 +52,8 @@ class ReportData:
     - for each spectral parameter, say `beta_dust`: `beta_dust` (attribute `units`) and
       `beta_dust_error` over dimension `patch_beta_dust`, and `beta_dust_patch(cell)`;
     - `component_amplitude(component, stokes, cell)` and `component_error`, with coordinates
-      `component` (names; attributes `units` and `reference_GHz`, 0 for none) and `stokes` (letters);
+      `component` (names; attributes `units` and `reference_GHz`, 0 for none) and `stokes`
+      (letters);
     - `chi2(cell)` and `dof(cell)`: measurements less amplitudes;
     - `objective(iteration)`, `projected_gradient(iteration)`, `seconds(iteration)` since the start;
     - attributes `converged`, `objective`, `projected_gradient_norm`, `initial_gradient_norm`,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import equinox as eqx
@@ -55,6 +56,12 @@ class SkyModel(eqx.Module):
         parameters = [parameter.name for parameter in self.parameters]
         if len(set(parameters)) < len(parameters):
             raise ValueError(f"components: expected different parameter names, got {parameters}.")
+        for law in self.components:
+            if law.reference is not None and not 0.0 < law.reference < math.inf:
+                raise ValueError(
+                    f"components: expected a positive reference frequency [GHz] of {law.name}, got "
+                    f"{law.reference!r}. For instance dust_nu0=160.0."
+                )
         unknown = set(self.fixed) - set(parameters)
         if unknown:
             raise ValueError(f"fixed: expected some of {parameters}, got {sorted(unknown)[0]!r}.")

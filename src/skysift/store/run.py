@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +137,24 @@ def finished_run(path: str | Path, config_hash: str, *, overwrite: bool = False)
             "directory with -o, or replace it with --overwrite."
         )
     return run
+
+
+def require_apart(path: str | Path, inputs: Iterable[str | Path]) -> None:
+    """Check that a run would not replace what it is made from.
+
+    Args:
+        path: directory of the run.
+        inputs: files that the run reads.
+
+    Raises:
+        ValueError: if one of them lies in the directory.
+    """
+    inside = [file for file in inputs if Path(file).resolve().is_relative_to(Path(path).resolve())]
+    if inside:
+        raise ValueError(
+            f"output: expected a directory apart from the inputs, got {path}, which holds "
+            f"{inside[0]}. Choose another with -o."
+        )
 
 
 @contextmanager
