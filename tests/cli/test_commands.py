@@ -178,6 +178,7 @@ def test_experiment_of_a_run_repeats_it(folder, no_solve, capsys):
         (["simulate", "--nside", "7", "--dry-run"], "nside: expected a power of two"),
         (["simulate", "--instrument", "absent.yaml", "-o", "x"], "expected a YAML file at absent"),
         (["report", "sky"], "expected a separation, got sky"),
+        (["report", "runs/a", "--sky", "runs/a"], "sky: expected a simulated sky"),
         (["report", "nothing"], "expected a directory with manifest.json"),
         (["runs", "nothing"], "folder: expected a directory"),
     ],
@@ -237,7 +238,7 @@ def test_report_again(folder, capsys):
     data = stored_report(Run.open("runs/a"))
     assert data.has_truth
     assert data.residuals is not None
-    assert main([*SIMULATE, "--seed", "2", "-q", "-o", "sky", "--overwrite"]) == 0
+    assert main([*SIMULATE[:-1], "2", "-q", "-o", "sky", "--overwrite"]) == 0
     assert not stored_report(Run.open("runs/a")).has_truth
     shutil.rmtree(folder / "sky")
     assert main(["report", "runs/a", "-o", "other.html"]) == 0
@@ -248,6 +249,24 @@ def test_report_again(folder, capsys):
     assert "Recovered minus input" in first
     assert "Recovered minus input" not in again
     assert "Residual maps" in again
+
+
+def test_report_against_a_sky_of_other_stokes_parameters(folder, capsys):
+    assert main([*SIMULATE, "--stokes", "i", "-q", "-o", "intensity"]) == 0
+    assert main(["report", "runs/a", "--sky", "intensity", "-o", "x.html"]) == 2
+    assert "truth: expected Stokes QU as fitted, got I" in " ".join(capsys.readouterr().err.split())
+    assert not (folder / "x.html").exists()
+
+
+def test_table_of_runs_that_fits_a_narrow_terminal(folder, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    assert main(["runs"]) == 0
+    shown = capsys.readouterr().out
+    assert "chi2/dof" in shown
+    assert "beta_dust" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_table_of_runs(folder, capsys):

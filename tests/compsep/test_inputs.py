@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from skysift.compsep.problem import pose
-from skysift.compsep.separate import separate
+from skysift.compsep.separate import separate, separate_arrays
 from skysift.instrument import Instrument
 from skysift.maps import Maps, Stokes
 from skysift.patches import Patches
+from skysift.sky.model import SkyModel
 from skysift.sky.simulate import simulate
 from skysift.units import Unit
 
@@ -59,3 +60,18 @@ def test_one_missing_stokes_parameter_leaves_the_other():
     assert fit.dof[5] == 12
     assert Stokes.QU is fit.components["cmb"].stokes
     assert isinstance(fit.components["cmb"], Maps)
+
+
+def test_as_many_amplitudes_as_data_leave_no_degree_of_freedom():
+    three = SIM.maps.replace(SIM.maps.values[:3], channels=SIM.maps.channels[:3])
+    model = SkyModel(SkyModel.parse("c+d+s").components, {"temp_dust": np.array(20.0)})
+    assert np.isnan(separate(three, "LiteBIRD", model).reduced_chi2)
+
+
+def test_as_many_channels_as_components_leave_nothing_to_learn_spectra_from():
+    data = np.random.default_rng(0).normal(size=(3, 2, 6))
+    fit = separate_arrays(data, [30.0, 100.0, 300.0])
+    assert fit.status.converged
+    assert fit.status.unconstrained == {"beta_dust": 1, "temp_dust": 1, "beta_pl": 1}
+    assert fit.parameters["beta_dust"].item() == 1.54
+    np.testing.assert_allclose(fit.predicted().values, data, rtol=1e-10)

@@ -9,13 +9,14 @@ from skysift.experiment import SeparateExperiment, SimulateExperiment
 from skysift.experiment.fingerprint import Fingerprint
 from skysift.experiment.memory import Memory
 from skysift.experiment.problem import Problem, simulation_of
+from skysift.experiment.text import to_text
 from skysift.grid import UNSEEN, Grid
 from skysift.masks import galactic_mask
 from skysift.store.channels import write_channels
 from skysift.store.fits import Column, Precision, write_columns
 from skysift.store.manifest import Manifest
 from skysift.store.products import write_simulation
-from skysift.store.run import drafted
+from skysift.store.run import EXPERIMENT, drafted
 
 NSIDE = 4
 SKY = SimulateExperiment("c1d0s0", instrument="SO_SAT", nside=NSIDE, seed=1)
@@ -29,6 +30,7 @@ def simulation():
 @pytest.fixture
 def sky(tmp_path, simulation):
     with drafted(tmp_path / "sky", Manifest("simulate", "a" * 64)) as draft:
+        draft.write_text(EXPERIMENT, to_text(SKY))
         write_simulation(draft.directory, simulation, Precision.DOUBLE)
     return tmp_path / "sky"
 
@@ -46,6 +48,19 @@ def test_simulated_sky_needs_no_instrument(sky, simulation):
     np.testing.assert_array_equal(
         np.asarray(problem.maps.values), np.asarray(simulation.maps.masked(mask).values)
     )
+
+
+def test_weights_of_other_noise_than_the_sky_s_are_said(sky, caplog):
+    Problem.of(experiment(sky))
+    assert not caplog.messages
+    Problem.of(experiment(sky, noise_ratio=2.0))
+    assert "the sky has 1 times the instrument's noise, the weights take 2 times" in caplog.text
+    (sky / EXPERIMENT).write_text(to_text(dataclasses.replace(SKY, noise_ratio=0.0, hits="h.fits")))
+    caplog.clear()
+    Problem.of(experiment(sky))
+    assert [message.split(",")[0] for message in caplog.messages] == [
+        "the sky's noise follows the hits of h.fits"
+    ]
 
 
 def test_plain_files_need_one(sky):

@@ -76,3 +76,10 @@ def test_bad_input_is_named():
     for bad in (np.zeros(48), -np.ones(48), np.full(48, np.nan)):
         with pytest.raises(ValueError, match="hits: expected finite numbers"):
             noise_sigma(LITEBIRD, grid, Stokes.QU, hits=bad)
+
+
+def test_noise_is_of_the_cell_whatever_its_number():
+    seed = np.random.SeedSequence(3)
+    ring = white_noise(LITEBIRD, Grid(4), Stokes.QU, seed)
+    nested = white_noise(LITEBIRD, Grid(4, Ordering.NESTED), Stokes.QU, seed)
+    np.testing.assert_array_equal(nested.reordered(Ordering.RING).values, ring.values)

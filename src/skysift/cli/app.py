@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -36,7 +37,7 @@ def make_app() -> App:
         help=_HELP,
         help_format="markdown",
         help_epilogue=_FIRST_SESSION,
-        default_parameter=Parameter(negative=(), negative_iterable=()),
+        default_parameter=Parameter(negative=(), negative_iterable=(), show_default=_worth_showing),
         version=metadata.version("skysift"),
         config=fill_from_file,
         suppress_keyboard_interrupt=False,
@@ -49,6 +50,13 @@ def make_app() -> App:
     ):
         app.command(command, help_epilogue=examples)
     return app
+
+
+def _worth_showing(default: object) -> object:
+    """A default as help shows it, or nothing for options that are simply not given."""
+    if default is False or default in ((), {}):
+        return None
+    return default.name.lower() if isinstance(default, enum.Enum) else default
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -98,9 +98,14 @@ def show(result: object) -> None:
     """Print a result: tables as wide as they need to be where no terminal sets a width."""
     console = Console()
     if isinstance(result, Table) and not console.is_terminal:
-        endless = console.options.update(width=10_000)
-        console = Console(width=console.measure(result, options=endless).maximum)
+        console = Console(width=natural_width(result))
     console.print(result, markup=False, highlight=False, soft_wrap=isinstance(result, str))
+
+
+def natural_width(table: Table) -> int:
+    """Characters that a table takes where nothing limits it."""
+    console = Console()
+    return console.measure(table, options=console.options.update(width=10_000)).maximum
 
 
 def typed_command() -> str:

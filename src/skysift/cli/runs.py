@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from rich import box
+from rich.console import Console
 from rich.table import Table
 
-from skysift.cli.common import Done, number, show
+from skysift.cli.common import Done, natural_width, number, show
 
+_ONLY_WIDE = ("seconds", "nside")
 _ONLY_CSV = ("kind", "finished", "objective", "instrument", "noise_ratio")
 
 EXAMPLES = """
@@ -55,14 +58,20 @@ def _csv(columns: tuple[str, ...], rows: list[tuple]) -> str:
 
 def _pretty(columns: tuple[str, ...], rows: list[tuple]) -> Table:
     """The columns that fit a terminal; the others are in the CSV."""
-    shown = [
-        index
-        for index, column in enumerate(columns)
-        if column not in _ONLY_CSV and not column.endswith(" patches")
-    ]
-    table = Table()
+    patches = {column for column in columns if column.endswith(" patches")}
+    parameters = {column.removesuffix(" patches") for column in patches}
+    wide = _table(columns, rows, leave_out={*_ONLY_CSV, *patches})
+    if not Console().is_terminal or natural_width(wide) <= Console().width:
+        return wide
+    return _table(columns, rows, leave_out={*_ONLY_WIDE, *_ONLY_CSV, *patches, *parameters})
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple], leave_out: set[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    shown = [index for index, column in enumerate(columns) if column not in leave_out]
     for index in shown:
-        table.add_column(columns[index])
+        folds = columns[index] in ("run", "model")
+        table.add_column(columns[index], overflow="fold", no_wrap=not folds)
     for row in rows:
         table.add_row(*(_cell(row[index]) for index in shown))
     return table

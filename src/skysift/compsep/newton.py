@@ -84,6 +84,46 @@ class Solution:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Where parameters may go, and what counts as knowing anything about them.
+
+    Args:
+        low: lower bounds.
+        high: upper bounds.
+        information: Gauss-Newton diagonal below which a parameter is lost in rounding: over the
+            whole width of its bounds it changes the fit by less than the data are exact to.
+    """
+
+    low: Float[np.ndarray, " parameter"]
+    high: Float[np.ndarray, " parameter"]
+    information: Float[np.ndarray, " parameter"]
+
+    def unbound(
+        self, theta: Float[np.ndarray, " parameter"], evaluation: Evaluation
+    ) -> Bool[np.ndarray, " parameter"]:
+        """Parameters that no bound holds back."""
+        down = (theta <= self.low) & (evaluation.gradient > 0)
+        up = (theta >= self.high) & (evaluation.gradient < 0)
+        return ~(down | up)
+
+    def free(
+        self, theta: Float[np.ndarray, " parameter"], evaluation: Evaluation
+    ) -> Bool[np.ndarray, " parameter"]:
+        """Parameters that no bound holds back and that the data depend on."""
+        informed = evaluation.gauss_newton.diagonal > self.information
+        return informed & self.unbound(theta, evaluation)
+
+    def gradient_size(
+        self, theta: Float[np.ndarray, " parameter"], evaluation: Evaluation
+    ) -> Float[np.ndarray, " block"]:
+        """Squared norm per block of the free gradient, in units of each parameter's information."""
+        free = self.free(theta, evaluation)
+        unit = np.where(free, evaluation.gauss_newton.diagonal, 1.0)
+        scaled = np.where(free, evaluation.gradient**2 / unit, 0.0)
+        return evaluation.hessian.structure.per_block(scaled)
+
+
+@dataclass(frozen=True)
 class _State:
     """Point, its evaluation, and per block: damping, which Hessian, whether done, whether well."""
 
@@ -117,7 +157,10 @@ def minimise(
     """
     begun = time.perf_counter()
     structure = likelihood.structure
-    scale = _data_scale(likelihood)
+    square = _squares(likelihood)
+    known = 1e2 * _EPS * structure.gather(np.broadcast_to(square, structure.index.shape))
+    limits = Limits(low, high, known / (high - low) ** 2)
+    scale = np.bincount(structure.cell_block, square, structure.blocks)
     theta = np.clip(start, low, high)
     evaluation = likelihood.evaluate(theta)
     no_blocks = np.zeros(structure.blocks, bool)
@@ -125,7 +168,7 @@ def minimise(
     history: list[Iteration] = []
 
     def note() -> None:
-        free = _free(state.theta, state.evaluation.gradient, low, high)
+        free = limits.unbound(state.theta, state.evaluation)
         history.append(
             Iteration(
                 len(history),
@@ -141,11 +184,11 @@ def minimise(
 
     note()
     while structure.size and not state.done.all() and len(history) <= options.max_iterations:
-        state = _advance(likelihood, system, state, low, high, scale, options)
+        state = _advance(likelihood, system, state, limits, scale, options)
         note()
     if structure.size == 0:
         state = replace(state, converged=~no_blocks)
-    free = _free(state.theta, state.evaluation.gradient, low, high) & _informed(state.evaluation)
+    free = limits.free(state.theta, state.evaluation)
     return Solution(state.theta, state.evaluation, free, state.converged, tuple(history))
 
 
@@ -153,16 +196,15 @@ def _advance(
     likelihood: Likelihood,
     system: AbstractSystem,
     state: _State,
-    low: Float[np.ndarray, " parameter"],
-    high: Float[np.ndarray, " parameter"],
+    limits: Limits,
     scale: Float[np.ndarray, " block"],
     options: SolverOptions,
 ) -> _State:
     """One step in every block that is not done."""
     structure, here = likelihood.structure, state.evaluation
     active = ~state.done
-    free = _free(state.theta, here.gradient, low, high) & _informed(here) & active[structure.block]
-    box = Box(low - state.theta, high - state.theta, free)
+    free = limits.free(state.theta, here) & active[structure.block]
+    box = Box(limits.low - state.theta, limits.high - state.theta, free)
     model = here.hessian.where(state.exact, here.gauss_newton)
     change, damping, unsolved = _propose(system, here, state.damping, model, box)
     slope = structure.per_block(here.gradient * change)
@@ -172,7 +214,7 @@ def _advance(
     small = np.abs(slope) <= options.tolerance**2 * here.objective + floor
     finished = active & small & undamped & ~unsolved
 
-    trial_theta = np.clip(state.theta + change, low, high)
+    trial_theta = np.clip(state.theta + change, limits.low, limits.high)
     trial = likelihood.evaluate(trial_theta, active)
     finite = np.isfinite(trial.objective) & _finite_gradient(trial)
     gain = (here.objective - trial.objective) / np.where(decrease > 0, decrease, 1.0)
@@ -180,9 +222,7 @@ def _advance(
     blurred = (
         np.abs(slope) <= 1e2 * _EPS * np.sqrt(here.objective * (scale + here.objective)) + floor
     )
-    flatter = _gradient_size(trial, low, high, trial_theta) <= _gradient_size(
-        here, low, high, state.theta
-    )
+    flatter = limits.gradient_size(trial_theta, trial) <= limits.gradient_size(state.theta, here)
     taken = active & finite & np.where(blurred, flatter, (gain > 1e-4) & (decrease > 0))
     stuck = active & blurred & ~taken & undamped & ~unsolved
 
@@ -240,43 +280,16 @@ def _next_damping(
     return np.where(taken, after_taken, np.maximum(4.0 * damping, 1e-2))
 
 
-def _free(
-    theta: np.ndarray, gradient: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> Bool[np.ndarray, " parameter"]:
-    """Parameters that no bound holds back."""
-    return ~(((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0)))
-
-
-def _informed(evaluation: Evaluation) -> Bool[np.ndarray, " parameter"]:
-    """Parameters that the data depend on at all."""
-    return evaluation.gauss_newton.diagonal > 0
-
-
-def _gradient_size(
-    evaluation: Evaluation, low: np.ndarray, high: np.ndarray, theta: np.ndarray
-) -> Float[np.ndarray, " block"]:
-    """Squared norm per block of the projected gradient in units of each parameter's information."""
-    information = evaluation.gauss_newton.diagonal
-    free = _free(theta, evaluation.gradient, low, high) & (information > 0)
-    scaled = np.where(
-        free, evaluation.gradient**2 / np.where(information > 0, information, 1.0), 0.0
-    )
-    return evaluation.hessian.structure.per_block(scaled)
-
-
 def _finite_gradient(evaluation: Evaluation) -> Bool[np.ndarray, " block"]:
     structure = evaluation.hessian.structure
     return structure.per_block((~np.isfinite(evaluation.gradient)).astype(float)) == 0.0
 
 
-def _data_scale(likelihood: Likelihood) -> Float[np.ndarray, " block"]:
-    """Weighted square of the data in each block, which sets how exactly anything can be known."""
-    square = np.zeros(likelihood.cells)
+def _squares(likelihood: Likelihood) -> Float[np.ndarray, " cell"]:
+    """Weighted square of the data in each cell, which sets how exactly anything can be known."""
+    square = np.empty(likelihood.cells)
     for part in likelihood.stream.chunks(likelihood.cells):
-        weights = (
-            likelihood.weights
-            if likelihood.weights.shape[-1] == 1
-            else likelihood.weights[..., part]
-        )
+        shared = likelihood.weights.shape[-1] == 1
+        weights = likelihood.weights if shared else likelihood.weights[..., part]
         square[part] = np.sum(weights * likelihood.data[..., part] ** 2, axis=(0, 1))
-    return np.bincount(likelihood.structure.cell_block, square, likelihood.structure.blocks)
+    return square

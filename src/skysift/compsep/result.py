@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 
 from skysift.compsep.newton import Iteration
@@ -18,6 +19,9 @@ from skysift.maps import Maps
 from skysift.patches import Patches
 from skysift.sky.model import SkyModel, band_spectrum
 from skysift.units import Unit
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _CHUNK = 1 << 16
 _LARGEST_COVARIANCE = 20_000
@@ -98,8 +102,9 @@ class Separation(eqx.Module):
 
     @property
     def reduced_chi2(self) -> float:
-        """Chi squared per degree of freedom, spectral parameters counted."""
-        return float(np.nansum(self.chi2) / (np.nansum(self.dof) - np.sum(self.free)))
+        """Chi squared per degree of freedom, spectral parameters counted; NaN if none is left."""
+        dof = float(np.nansum(self.dof) - np.sum(self.free))
+        return float(np.nansum(self.chi2)) / dof if dof > 0 else math.nan
 
     def parameter_map(self, name: str) -> Float[np.ndarray, " npix"]:
         """Value of a spectral parameter in each cell: full sky, UNSEEN outside, maps' ordering.
@@ -189,6 +194,8 @@ class Separation(eqx.Module):
 
     def to_dataset(self) -> xr.Dataset:
         """All numbers with named axes and units, ready for NetCDF."""
+        import xarray as xr  # a fifth of a second that nothing else needs
+
         stokes = next(iter(self.components.values())).stokes
         data = xr.Dataset(
             coords={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from skysift.compsep import (
 )
 from skysift.experiment.config import SeparateExperiment, SimulateExperiment
 from skysift.experiment.sources import MapSource
-from skysift.experiment.text import unknown
+from skysift.experiment.text import load, unknown
 from skysift.grid import Grid
 from skysift.healpix_file import read_column
 from skysift.instrument import Instrument
@@ -33,7 +34,9 @@ from skysift.sky.presets import SkyTag
 from skysift.sky.simulate import Simulation, simulate
 from skysift.store.channels import read_channels
 from skysift.store.fits import Frame, MapFormat
-from skysift.store.run import Run
+from skysift.store.run import EXPERIMENT, Run
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Problem:
         maps = observed(kept(maps, experiment))
         noise = noise_of(experiment, maps, source.instrument, expected)
         patches = patches_of(experiment, model, maps.grid)
+        _compare_noise(experiment, source.simulation)
         return Problem(
             maps, source.instrument, model, patches, noise, experiment, source.simulation
         )
@@ -182,6 +186,25 @@ def observed(maps: Maps) -> Maps:
         )
     grid = Grid(maps.grid.nside, maps.grid.ordering, maps.grid.index[seen])
     return maps.on(grid)
+
+
+def _compare_noise(experiment: SeparateExperiment, simulation: Run | None) -> None:
+    """Say so when the weights are those of other noise than was simulated: errors are off then."""
+    if experiment.noise != "depth" or simulation is None:
+        return
+    made = load(simulation.path / EXPERIMENT, SimulateExperiment)
+    if made.noise_ratio not in (0.0, experiment.noise_ratio):
+        _LOG.warning(
+            "the sky has %g times the instrument's noise, the weights take %g times: "
+            "--noise-ratio %g makes the errors true",
+            made.noise_ratio,
+            experiment.noise_ratio,
+            made.noise_ratio,
+        )
+    if made.hits is not None and experiment.hits is None:
+        _LOG.warning(
+            "the sky's noise follows the hits of %s, the weights do not: give --hits", made.hits
+        )
 
 
 def noise_of(

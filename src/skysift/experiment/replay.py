@@ -13,7 +13,7 @@ from skysift.sky.simulate import Truth
 from skysift.store.channels import read_channels
 from skysift.store.fits import MapFormat
 from skysift.store.products import RESIDUALS, read_truth
-from skysift.store.run import EXPERIMENT, INSTRUMENT, Run
+from skysift.store.run import EXPERIMENT, INSTRUMENT, TRUTH, Run
 
 
 def stored_report(run: Run, sky: Path | None = None) -> ReportData:
@@ -48,7 +48,13 @@ def stored_report(run: Run, sky: Path | None = None) -> ReportData:
 
 def _truth(run: Run, experiment: SeparateExperiment, sky: Path | None) -> Truth | None:
     if sky is not None:
-        return read_truth(Run.open(sky))
+        truth = read_truth(Run.open(sky))
+        if truth is None:
+            raise ValueError(
+                f"sky: expected a simulated sky with components, got {sky} without {TRUTH}. Name "
+                "the directory that skysift simulate wrote."
+            )
+        return truth
     if len(experiment.maps) != 1 or not Run.is_run(experiment.maps[0]):
         return None
     # Another sky may stand under the same name by now.

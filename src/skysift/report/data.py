@@ -189,8 +189,14 @@ class ReportData:
             model: of the fit; amplitudes are compared at its reference frequencies.
 
         Raises:
-            ValueError: if the truth lacks cells of the fit.
+            ValueError: if the truth lacks cells or Stokes parameters of the fit.
         """
+        for maps in truth.components.values():
+            if not set(self.stokes.value) <= set(maps.stokes.value):
+                raise ValueError(
+                    f"truth: expected Stokes {self.stokes.value} as fitted, got "
+                    f"{maps.stokes.value}. Give the sky that the maps were made from."
+                )
         here = truth.on(self.grid)
         amplitudes = here.at(model)
         components = tuple(

@@ -71,8 +71,8 @@ def white_noise(
     """A realisation of white noise [uK_CMB].
 
     Each channel and Stokes parameter has a stream of its own over the full sky, so that noise in a
-    cell depends on the seed, the channel's place and the cell: not on the mask, nor on the other
-    Stokes parameters. Arguments and errors are those of `noise_sigma`.
+    cell depends on the seed, the channel's place and the cell: not on the mask, the ordering, nor
+    the other Stokes parameters. Arguments and errors are those of `noise_sigma`.
     """
     sigma = noise_sigma(instrument, grid, stokes, noise_ratio=noise_ratio, hits=hits)
     if noise_ratio == 0 and hits is None:
@@ -82,7 +82,7 @@ def white_noise(
         for position, letter in enumerate(stokes.value):
             key = (*seed.spawn_key, channel, "IQU".index(letter))
             generator = np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=key))
-            drawn = generator.standard_normal(grid.npix)[grid.index]
+            drawn = generator.standard_normal(grid.npix)[grid.ring]
             np.multiply(sigma[channel, position], drawn, out=values[channel, position])
     return Maps(values, grid, stokes, channels=instrument.names)
 

@@ -33,7 +33,6 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from skysift.harmonic import SHT, cross_cl, gaussian_alm, multipoles
-from skysift.units import Unit
 
 NSIDE = 64
 _KEPT, _FADED = 120, 176
@@ -125,19 +124,6 @@ def polarisation(
     smooth = SHT(nside, _FADED).synthesis(_faded(alm), spin=2)
     detail = SHT(nside, 3 * nside - 1).synthesis(drawn, spin=2)
     return smooth + detail * _modulation(np.hypot(*values), nside)
-
-
-def available() -> tuple[str, ...]:
-    """Names of the packaged maps."""
-    with (
-        (resources.files("skysift") / "data/templates_nside64.npz").open("rb") as file,
-        np.load(file) as table,
-    ):
-        return tuple(table.files)
-
-
-UNIT = Unit.UK_RJ
-"""Unit of the amplitude templates."""
 
 
 def _mean(values: Float[np.ndarray, " cell"], nside: int) -> Float[np.ndarray, " target"]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from skysift.store.files import atomic
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _SMALL = 1024  # values below which compression costs more than it saves
 
@@ -37,6 +39,8 @@ def read_dataset(path: str | Path) -> xr.Dataset:
     Raises:
         ValueError: if the file is missing or damaged.
     """
+    import xarray as xr
+
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"result: expected a NetCDF file at {path}, got none.")

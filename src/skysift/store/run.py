@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from skysift.store.dataset import read_dataset
 from skysift.store.files import explained, require_space
 from skysift.store.manifest import Fact, Manifest
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 MANIFEST, EXPERIMENT, RESULT, TRUTH = "manifest.json", "experiment.yaml", "result.nc", "truth.nc"
 MASK, REPORT, INSTRUMENT, MAPS = "mask.fits", "report.html", "instrument.yaml", "maps"
