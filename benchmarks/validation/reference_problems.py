@@ -182,6 +182,7 @@ def page(results: dict, peer_seconds: float | None) -> str:
         ours = [results[n] for n in names]
         table = {
             "solver": [p["solver"] for p in peer],
+            "first evaluation, compiled, after [s]": [f"{p['history'][0][0]:.1f}" for p in peer],
             "stopped after [s]": [f"{p['seconds']:.0f}" for p in peer],
             "likelihood evaluations": [str(p["evaluations"]) for p in peer],
             "objective above ours": [
