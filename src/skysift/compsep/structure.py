@@ -91,7 +91,7 @@ class Structure:
         total = [
             np.bincount(index - start, values, count)
             for index, values, count, start in zip(
-                self.index, per_cell, self.counts, np.cumsum([0, *self.counts[:-1]]), strict=True
+                self.index, per_cell, self.counts, np.cumsum([0, *self.counts])[:-1], strict=True
             )
         ]
         return np.concatenate([*total, np.zeros(0)])
