@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from skysift.units import H_OVER_K_GHZ, T_CMB
 
-_TOP_HAT_NODES = 7
+_NODES = 7
 
 
 class AbstractBand(abc.ABC):
@@ -86,7 +86,7 @@ class TopHatBand(AbstractBand):
 
     def response(self) -> tuple[np.ndarray, np.ndarray]:
         """Gauss-Legendre nodes: exact to rounding for spectra as smooth as the sky's."""
-        node, weight = np.polynomial.legendre.leggauss(_TOP_HAT_NODES)
+        node, weight = np.polynomial.legendre.leggauss(_NODES)
         return self.frequency + 0.5 * self.width * node, weight
 
 
@@ -120,7 +120,7 @@ class TabulatedBand(AbstractBand):
         """Gauss quadrature of the trapezoidal sum over the table, with at most seven nodes."""
         frequency, weight = self._trapezoid()
         keep = weight > 0
-        return _gauss(frequency[keep], weight[keep], _TOP_HAT_NODES)
+        return _gauss(frequency[keep], weight[keep], _NODES)
 
     def _trapezoid(self) -> tuple[np.ndarray, np.ndarray]:
         frequency = np.asarray(self.frequencies, dtype=float)
@@ -205,9 +205,14 @@ class Instrument:
     def __post_init__(self) -> None:
         names = [channel.name for channel in self.channels]
         if not names:
-            raise ValueError("channels: expected at least one, got none.")
+            raise ValueError(
+                "channels: expected at least one, got none. No channel may measure the Stokes "
+                "parameters asked: choose others, or give depths."
+            )
         if len(set(names)) < len(names):
-            raise ValueError(f"channels: expected different names, got {names}.")
+            raise ValueError(
+                f"channels: expected different names, got {names}. Name them (`name` in YAML)."
+            )
 
     def __len__(self) -> int:
         return len(self.channels)

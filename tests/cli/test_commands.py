@@ -85,6 +85,21 @@ def test_products_of_a_run(folder):
     assert len(manifest["inputs"]) == 6
 
 
+def test_simulation_ends_in_a_table_of_its_channels(folder, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*SIMULATE, "-o", "other"]) == 0
+    shown = capsys.readouterr().out
+    assert "c1d0s0, seed 1: scatter over the sky in uK_CMB" in shown
+    assert "sky: other" in shown
+    noise = hp.read_map("other/maps/27.fits", field=(0, 1)) - hp.read_map(
+        "sky/maps/27.fits", field=(0, 1)
+    )
+    np.testing.assert_array_equal(noise, 0.0)
+    row = next(line for line in shown.splitlines() if line.split()[1:2] == ["27"])
+    depth, side = 49.5, hp.nside2resol(4, arcmin=True)
+    assert abs(float(row.replace("│", " ").split()[-1]) / (depth / side) - 1) < 0.2
+
+
 def test_residuals_are_maps_minus_model(folder):
     channels = hp.read_map("sky/maps/280.fits", field=None)
     residual = hp.read_map("runs/a/maps/residuals.fits", field=None, hdu=6)

@@ -215,3 +215,25 @@ def test_the_solver_suits_the_structure():
     assert isinstance(system(nested(), 1e9), DenseBlocks)
     assert isinstance(system(wide, 1e9), SparseFactor)
     assert isinstance(system(wide, 1.0), ConjugateGradient)
+
+
+@pytest.mark.parametrize("fault", [0.0, -1.0])
+def test_sparse_inverse_of_what_is_not_positive_is_unknown(fault):
+    structure = tangled()
+    matrix = positive(structure)
+    matrix.diagonal[3] *= fault  # of the parameter that is eliminated
+    inverse = SparseFactor(structure).inverse_entries(matrix, np.ones(structure.size, bool))
+    assert np.isnan(inverse.diagonal).all()
+    assert np.isnan(inverse.off).all()
+
+
+@pytest.mark.parametrize("kinds", [[0], [1], [1, 2], []])
+def test_sparse_inverse_when_whole_kinds_are_held(kinds):
+    structure = tangled()
+    matrix = positive(structure)
+    free = np.isin(np.repeat([0, 1, 2], structure.counts), kinds)
+    inverse = SparseFactor(structure).inverse_entries(matrix, free)
+    expected = np.full(structure.size, np.nan)
+    inside = np.flatnonzero(free)
+    expected[inside] = np.diagonal(np.linalg.inv(dense(matrix)[np.ix_(inside, inside)]))
+    np.testing.assert_allclose(inverse.diagonal, expected, rtol=1e-10)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from rich.table import Table
 
-from skysift.cli.common import Done, Options, channels_line, memory_table, typed_command
+from skysift.cli.common import (
+    Done,
+    Options,
+    channels_line,
+    memory_table,
+    number,
+    typed_command,
+)
 from skysift.cli.interrupts import check
 from skysift.experiment.config import SimulateExperiment
 from skysift.experiment.text import to_text
+
+if TYPE_CHECKING:
+    from skysift.sky import Simulation
 
 EXAMPLES = """
 Examples:
@@ -64,8 +76,41 @@ def simulate(
             noise_ratio=sky.noise_ratio,
         )
         check()
-    options.say(f"{output}: {sky.sky}, nside {sky.nside}, {channels_line(simulation.instrument)}")
+    options.say(channel_table(simulation, output))
     return Done()
+
+
+def channel_table(simulation: Simulation, output: Path) -> Table:
+    """What was simulated: scatter over the sky of signal and noise in each channel.
+
+    Args:
+        simulation: the maps.
+        output: directory of the run.
+    """
+    import numpy as np
+
+    stokes = simulation.maps.stokes.value
+    table = Table(
+        title=f"{simulation.sky}, seed {simulation.seed}: scatter over the sky in uK_CMB",
+        caption=f"{channels_line(simulation.instrument)}\nsky: {output}",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("channel")
+    table.add_column("GHz", justify="right")
+    for letter in stokes:
+        table.add_column(f"sky {letter}", justify="right")
+    for letter in stokes:
+        table.add_column(f"noise {letter}", justify="right")
+    for place, channel in enumerate(simulation.instrument.channels):
+        noise = np.asarray(simulation.noise.values[place])
+        sky = np.asarray(simulation.maps.values[place]) - noise
+        table.add_row(
+            channel.name,
+            f"{channel.band.centre:g}",
+            *(number(float(np.nanstd(values))) for values in (*sky, *noise)),
+        )
+    return table
 
 
 def _size(sky: SimulateExperiment) -> int:

@@ -46,9 +46,14 @@ class SolverOptions:
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < 1:
-            raise ValueError(f"tolerance: expected between 0 and 1, got {self.tolerance}.")
+            raise ValueError(
+                f"tolerance: expected between 0 and 1, got {self.tolerance}. The default is 1e-9."
+            )
         if self.max_iterations < 1:
-            raise ValueError(f"max_iterations: expected at least 1, got {self.max_iterations}.")
+            raise ValueError(
+                f"max_iterations: expected at least 1, got {self.max_iterations}. Leave it out "
+                "for 200."
+            )
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,10 @@ class GaussianPrior:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.mean) and math.isfinite(self.sigma) and self.sigma > 0):
-            raise ValueError(f"prior: expected a finite mean and a positive sigma, got {self}.")
+            raise ValueError(
+                f"prior: expected a finite mean and a positive sigma, got {self}. Leave the prior "
+                "out for none."
+            )
 
 
 @dataclass(frozen=True)

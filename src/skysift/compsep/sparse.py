@@ -70,11 +70,13 @@ class SparseFactor(AbstractSystem):
         eliminated = kind == np.argmax(np.bincount(kind[free], minlength=1))
         one, two = np.flatnonzero(free & eliminated), np.flatnonzero(free & ~eliminated)
         inner, scale = matrix.diagonal[one], _scale(matrix.diagonal[two])
+        if np.any(inner <= 0):
+            return SymmetricMatrix(structure, diagonal, off)
         whole = _sparse(matrix)
         coupling = csr_array(whole[one][:, two] @ diags_array(1.0 / scale))
         rest = diags_array(1.0 / scale) @ whole[two][:, two] @ diags_array(1.0 / scale)
         solve = _positive_solver(rest - coupling.T @ diags_array(1.0 / inner) @ coupling)
-        if np.any(inner <= 0) or solve is None:
+        if solve is None:
             return SymmetricMatrix(structure, diagonal, off)
 
         where = np.full(structure.size, -1)  # rows of the batches below, then those of `two`

@@ -128,8 +128,8 @@ def _checks(data: ReportData) -> list[_Plan]:
         "The bars should follow the line, the distribution expected of noise (degrees of freedom "
         "less the share of each spectral parameter). A tail to the right is misfit."
         if data.weights_are_noise
-        else "No expected distribution is drawn: χ² is far from the degrees of freedom, so the "
-        "weights are not inverse noise variances, or the maps have no noise, or the model misfits."
+        else "No expected distribution is drawn: the weights are no inverse noise variances, or "
+        "the maps have less noise than the weights say."
     )
     return [
         _Plan(

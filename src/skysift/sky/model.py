@@ -52,10 +52,16 @@ class SkyModel(eqx.Module):
     def __check_init__(self) -> None:
         names = self.names
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"components: expected one or more with different names, got {names}.")
+            raise ValueError(
+                f"components: expected one or more with different names, got {names}. Give each "
+                "a name of its own."
+            )
         parameters = [parameter.name for parameter in self.parameters]
         if len(set(parameters)) < len(parameters):
-            raise ValueError(f"components: expected different parameter names, got {parameters}.")
+            raise ValueError(
+                f"components: expected different parameter names, got {parameters}. Give one of "
+                "the components other Parameters."
+            )
         for law in self.components:
             if law.reference is not None and not 0.0 < law.reference < math.inf:
                 raise ValueError(
@@ -64,7 +70,10 @@ class SkyModel(eqx.Module):
                 )
         unknown = set(self.fixed) - set(parameters)
         if unknown:
-            raise ValueError(f"fixed: expected some of {parameters}, got {sorted(unknown)[0]!r}.")
+            raise ValueError(
+                f"fixed: expected some of {parameters}, got {sorted(unknown)[0]!r}. Correct the "
+                "name, or add the component that has it."
+            )
 
     @staticmethod
     def parse(text: str, *, dust_nu0: float = 160.0, synchrotron_nu0: float = 20.0) -> SkyModel:
