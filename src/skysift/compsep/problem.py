@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from jaxtyping import Float
 
 from skysift.compsep.kernel import Kernel
 from skysift.compsep.likelihood import Likelihood, Stream
+from skysift.compsep.newton import SolverOptions
 from skysift.compsep.prepare import Measurements, check_independent, match
 from skysift.compsep.structure import Structure
 from skysift.compsep.weights import AbstractNoise, InstrumentDepth
 from skysift.instrument import Instrument
-from skysift.maps import Maps
+from skysift.maps import Maps, unseen_to_nan
 from skysift.patches import Patches
 from skysift.sky.model import SkyModel
 
@@ -55,6 +57,7 @@ class Problem:
         patches: of all free parameters, on the same cells.
         model: the components.
         measurements: data and weights.
+        options: when to stop.
     """
 
     likelihood: Likelihood
@@ -65,6 +68,86 @@ class Problem:
     patches: Patches
     model: SkyModel
     measurements: Measurements
+    options: SolverOptions
+
+    def with_maps(self, maps: Maps) -> Problem:
+        """The same problem for other maps: another realisation, or one part of the sky alone.
+
+        Weights, patches, bounds and start stay as they are, and so does all that follows from them.
+
+        Args:
+            maps: of the same channels and Stokes parameters [uK_CMB], on a grid that holds the
+                fitted cells.
+
+        Raises:
+            ValueError: for maps of other channels, cells, Stokes parameters or unit, or that miss
+                values where this problem has weights.
+        """
+        measurements = self.measurements
+        names, given = measurements.instrument.names, maps.channels
+        expected = (self.maps.stokes, self.maps.unit, (len(names),))
+        if (maps.stokes, maps.unit, np.shape(maps.values)[:-2]) != expected or (
+            given and set(given) != set(names)
+        ):
+            raise ValueError(
+                f"maps: expected {self.maps.stokes.value} in {self.maps.unit.value} of the "
+                f"{len(names)} channels {', '.join(names)}, got {maps.stokes.value} in "
+                f"{maps.unit.value} of shape {np.shape(maps.values)}"
+                f"{', channels ' + ', '.join(given) if given else ''}. Pose another problem."
+            )
+        maps = maps.reordered(self.maps.grid.ordering).on(self.maps.grid)
+        values = np.asarray(maps.values)
+        if given and given != names:
+            values = values[[given.index(name) for name in names]]
+        data = unseen_to_nan(values)
+        missing = np.isnan(data)
+        if missing.any():
+            if np.any(missing & (measurements.weights > 0)):
+                raise ValueError(
+                    "maps: expected values wherever the problem has weights, got missing ones. "
+                    "Pose another problem, with these maps."
+                )
+            data = np.where(missing, 0.0, data)
+        return dataclasses.replace(
+            self,
+            likelihood=dataclasses.replace(self.likelihood, data=data),
+            maps=maps.replace(values, channels=names),
+            measurements=dataclasses.replace(measurements, data=data),
+        )
+
+    def held(self, theta: Float[np.ndarray, " parameter"]) -> Problem:
+        """The problem with its spectral parameters held: what remains is linear in the maps.
+
+        Args:
+            theta: value of every patch parameter, for instance `Separation.theta`.
+        """
+        structure = self.likelihood.structure
+        names = [parameter.name for parameter in self.model.free]
+        cells = dict(zip(names, theta[structure.index], strict=True))
+        fixed = self.measurements.fixed | cells
+        model = SkyModel(
+            self.model.components,
+            {**self.model.fixed, **{name: jnp.asarray(value) for name, value in cells.items()}},
+        )
+        none = np.zeros(0)
+        likelihood = dataclasses.replace(
+            self.likelihood,
+            kernel=Kernel.of(model, self.measurements.instrument),
+            fixed=fixed,
+            structure=Structure.of(np.zeros((0, self.maps.grid.size), np.intp), ()),
+            prior_mean=none,
+            prior_precision=none,
+        )
+        return dataclasses.replace(
+            self,
+            likelihood=likelihood,
+            start=none,
+            low=none,
+            high=none,
+            patches=Patches({}, self.maps.grid),
+            model=model,
+            measurements=dataclasses.replace(self.measurements, fixed=fixed),
+        )
 
 
 def pose(
@@ -77,6 +160,7 @@ def pose(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     start: Mapping[str, float | Float[np.ndarray, " patch"]] | None = None,
     priors: Mapping[str, GaussianPrior] | None = None,
+    options: SolverOptions | None = None,
 ) -> Problem:
     """Check the inputs of a separation and make a problem of them; arguments as `separate`.
 
@@ -108,7 +192,17 @@ def pose(
     # What is fixed per cell stands in the result on the cells that are fitted.
     fixed = {n: jnp.asarray(v if v.size > 1 else v[0]) for n, v in measurements.fixed.items()}
     model = SkyModel(model.components, fixed)
-    return Problem(likelihood, theta, low, high, maps, patches, model, measurements)
+    return Problem(
+        likelihood,
+        theta,
+        low,
+        high,
+        maps,
+        patches,
+        model,
+        measurements,
+        options or SolverOptions(),
+    )
 
 
 def _box(

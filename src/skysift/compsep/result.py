@@ -23,6 +23,8 @@ from skysift.units import Unit
 if TYPE_CHECKING:
     import xarray as xr
 
+    from skysift.compsep.problem import Problem
+
 _CHUNK = 1 << 16
 _LARGEST_COVARIANCE = 20_000
 
@@ -76,6 +78,7 @@ class Separation(eqx.Module):
         free: which patch parameters are neither at a bound nor without information.
         calibrated: whether the weights are inverse noise variances; errors and chi squared mean
             nothing by themselves if they are not.
+        problem: what was solved, to solve it again for other maps.
     """
 
     parameters: dict[str, Float[np.ndarray, " patch"]]
@@ -94,6 +97,12 @@ class Separation(eqx.Module):
     information: SymmetricMatrix
     free: np.ndarray
     calibrated: bool
+    problem: Problem = eqx.field(static=True)
+
+    @property
+    def theta(self) -> Float[np.ndarray, " parameter"]:
+        """All patch parameters in one vector, as `Problem` and `solve` take them."""
+        return np.concatenate([*self.parameters.values(), np.zeros(0)])
 
     @property
     def grid(self) -> Grid:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from skysift.compsep.newton import Iteration, SolverOptions, minimise
-from skysift.compsep.problem import GaussianPrior, pose
+from skysift.compsep.problem import GaussianPrior, Problem, pose
 from skysift.compsep.result import Separation
 from skysift.compsep.summary import parameter_covariance, summarise
 from skysift.compsep.systems import system
@@ -73,14 +73,54 @@ def separate(
         Stompor, Leach, Stivoli & Baccigalupi 2009, MNRAS 392, 216; Errard & Stompor 2019, PRD 99,
         043529 (patches).
     """
-    options = options or SolverOptions()
     problem = pose(
-        maps, instrument, model, patches, noise=noise, bounds=bounds, start=start, priors=priors
+        maps,
+        instrument,
+        model,
+        patches,
+        noise=noise,
+        bounds=bounds,
+        start=start,
+        priors=priors,
+        options=options,
     )
-    structure = problem.likelihood.structure
+    return solve(problem, progress=progress)
+
+
+def solve(
+    problem: Problem,
+    start: Float[np.ndarray, " parameter"] | None = None,
+    progress: Progress | None = None,
+) -> Separation:
+    """Solve a problem that has been posed, for the maps in it.
+
+    Args:
+        problem: from `pose`, or from an earlier separation (`fit.problem`), perhaps with other maps
+            (`Problem.with_maps`) or held parameters (`Problem.held`).
+        start: first value of every patch parameter; by default the problem's.
+        progress: called after every iteration.
+
+    Raises:
+        ValueError: for a start of another length, or that is not finite.
+
+    Examples:
+        >>> import skysift as ss
+        >>> sims = [ss.simulate("c1d0s0", "LiteBIRD", nside=4, seed=seed) for seed in (0, 1)]
+        >>> fit = ss.separate(sims[0].maps, "LiteBIRD")
+        >>> again = solve(fit.problem.with_maps(sims[1].maps), start=fit.theta)
+        >>> again.status.converged
+        True
+    """
+    first = problem.start if start is None else np.asarray(start, dtype=float)
+    if first.shape != problem.start.shape or not np.all(np.isfinite(first)):
+        raise ValueError(
+            f"start: expected {problem.start.size} finite values, one per patch parameter, got "
+            f"shape {first.shape}. Take `theta` of a separation with the same patches."
+        )
+    structure, options = problem.likelihood.structure, problem.options
     solver = system(structure, options.memory)
     solution = minimise(
-        problem.likelihood, solver, problem.start, problem.low, problem.high, options, progress
+        problem.likelihood, solver, first, problem.low, problem.high, options, progress
     )
     wanted = options.errors and structure.size > 0
     return summarise(problem, solution, parameter_covariance(solver, solution) if wanted else None)

@@ -77,6 +77,7 @@ def summarise(problem: Problem, solution: Solution, inverse: SymmetricMatrix | N
         information=solution.evaluation.hessian,
         free=solution.free,
         calibrated=problem.measurements.calibrated,
+        problem=problem,
     )
 
 
