@@ -16,6 +16,8 @@ from skysift.sky.noise import white_noise as white_noise
 from skysift.sky.presets import Foreground as Foreground
 from skysift.sky.presets import SkyTag as SkyTag
 from skysift.sky.pysm import pysm_maps as pysm_maps
+from skysift.sky.realise import Realisations as Realisations
+from skysift.sky.realise import Vary as Vary
 from skysift.sky.simulate import Simulation as Simulation
 from skysift.sky.simulate import Truth as Truth
 from skysift.sky.simulate import simulate as simulate

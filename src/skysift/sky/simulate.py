@@ -19,7 +19,8 @@ from skysift.sky.model import SkyModel, band_spectrum
 from skysift.sky.noise import white_noise
 from skysift.sky.presets import SkyTag
 
-_CMB_STREAM, _SMALL_SCALES_STREAM, _NOISE_STREAM = range(3)
+CMB_STREAM, SMALL_SCALES_STREAM, NOISE_STREAM = range(3)
+"""Keys of the independent random streams of a seed."""
 
 
 class Truth(eqx.Module):
@@ -99,6 +100,13 @@ class Truth(eqx.Module):
             {name: maps.on(grid) for name, maps in self.components.items()},
             {name: values[where] for name, values in self.parameters.items()},
         )
+
+    def without(self, name: str) -> Truth:
+        """The truth without one component, or as it is if it has none of that name."""
+        laws = tuple(law for law in self.laws if law.name != name)
+        kept = {law.name: self.components[law.name] for law in laws}
+        parameters = {p.name: self.parameters[p.name] for law in laws for p in law.parameters}
+        return Truth(laws, kept, parameters)
 
     def masked(self, mask: Bool[np.ndarray, " npix"]) -> Truth:
         """The truth on the cells that a full-sky RING mask keeps."""
@@ -188,18 +196,17 @@ def simulate(
     """
     tag, stokes = SkyTag.parse(sky), _stokes(stokes)
     instrument = Instrument.of(instrument).measuring(stokes.polarised)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed: expected a whole number not below zero, got {seed!r}.")
+    seed = checked_seed(seed)
     full = Grid(nside)
     grid = full if mask is None else full.restricted(np.asarray(mask))
     noise = white_noise(
-        instrument, grid, stokes, _stream(seed, _NOISE_STREAM), noise_ratio=noise_ratio, hits=hits
+        instrument, grid, stokes, stream(seed, NOISE_STREAM), noise_ratio=noise_ratio, hits=hits
     )
     truth = _truth(tag, full, stokes, seed).on(grid)
     values = emission(truth, instrument, grid, stokes)
     values += noise.values
     maps = Maps(values, grid, stokes, channels=instrument.names)
-    return Simulation(maps, noise, truth, instrument, tag.text, int(seed), float(noise_ratio))
+    return Simulation(maps, noise, truth, instrument, tag.text, seed, float(noise_ratio))
 
 
 def emission(
@@ -222,7 +229,7 @@ def _truth(tag: SkyTag, grid: Grid, stokes: Stokes, seed: int) -> Truth:
     components: dict[str, Maps] = {}
     parameters: dict[str, np.ndarray] = {}
     if tag.tensor_to_scalar is not None:
-        generator = np.random.default_rng(_stream(seed, _CMB_STREAM))
+        generator = np.random.default_rng(stream(seed, CMB_STREAM))
         cl = CMBSpectra.packaged().cl(r=tag.tensor_to_scalar, lmax=3 * nside - 1)
         laws.append(CMB())
         components["cmb"] = Maps(gaussian_maps(cl, nside, stokes, generator), grid, stokes)
@@ -230,14 +237,28 @@ def _truth(tag: SkyTag, grid: Grid, stokes: Stokes, seed: int) -> Truth:
         law = foreground.law
         own = foreground.parameter_maps(nside)
         # One stream per component name: dust keeps its small scales whatever else is in the sky.
-        small = _stream(seed, _SMALL_SCALES_STREAM, *law.name.encode())
+        small = stream(seed, SMALL_SCALES_STREAM, *law.name.encode())
         laws.append(law)
         components[law.name] = Maps(foreground.amplitude(nside, stokes, own, small), grid, stokes)
         parameters |= own
     return Truth(tuple(laws), components, parameters)
 
 
-def _stream(seed: int, *key: int) -> np.random.SeedSequence:
+def checked_seed(seed: int) -> int:
+    """A seed as it may be.
+
+    Raises:
+        ValueError: for anything but a whole number from zero on.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(
+            f"seed: expected a whole number not below zero, got {seed!r}. For instance 0."
+        )
+    return int(seed)
+
+
+def stream(seed: int, *key: int) -> np.random.SeedSequence:
+    """Random numbers of a seed for one purpose."""
     return np.random.SeedSequence(int(seed), spawn_key=key)
 
 
