@@ -76,8 +76,8 @@ class Problem:
         Weights, patches, bounds and start stay as they are, and so does all that follows from them.
 
         Args:
-            maps: of the same channels and Stokes parameters [uK_CMB], on a grid that holds the
-                fitted cells.
+            maps: that hold the channels (by name where they have names) and cells of this problem,
+                of the same Stokes parameters [uK_CMB].
 
         Raises:
             ValueError: for maps of other channels, cells, Stokes parameters or unit, or that miss
@@ -85,15 +85,14 @@ class Problem:
         """
         measurements = self.measurements
         names, given = measurements.instrument.names, maps.channels
-        expected = (self.maps.stokes, self.maps.unit, (len(names),))
-        if (maps.stokes, maps.unit, np.shape(maps.values)[:-2]) != expected or (
-            given and set(given) != set(names)
-        ):
+        shape = np.shape(maps.values)
+        same = (maps.stokes, maps.unit) == (self.maps.stokes, self.maps.unit) and len(shape) == 3
+        if not same or not (set(names) <= set(given) if given else shape[0] == len(names)):
             raise ValueError(
                 f"maps: expected {self.maps.stokes.value} in {self.maps.unit.value} of the "
                 f"{len(names)} channels {', '.join(names)}, got {maps.stokes.value} in "
-                f"{maps.unit.value} of shape {np.shape(maps.values)}"
-                f"{', channels ' + ', '.join(given) if given else ''}. Pose another problem."
+                f"{maps.unit.value} of shape {shape}{', channels ' if given else ''}"
+                f"{', '.join(given)}. Pose another problem for them."
             )
         maps = maps.reordered(self.maps.grid.ordering).on(self.maps.grid)
         values = np.asarray(maps.values)
