@@ -7,9 +7,10 @@ import pytest
 
 from skysift.grid import Grid
 from skysift.report import page as page_module
-from skysift.report import pictures as pictures_module
+from skysift.report import sheet as sheet_module
 from skysift.report.data import ReportData
-from skysift.report.page import render, tiles, write_page, write_report
+from skysift.report.page import sheet_of, tiles, write_page, write_report
+from skysift.report.sheet import render_sheet
 
 _VOID = {"meta", "img", "br", "link", "hr", "input"}
 EXPECTED = (
@@ -75,7 +76,7 @@ def html(example, tmp_path_factory) -> str:
 @pytest.fixture
 def no_pixels(monkeypatch):
     """Figures are made but not drawn, which takes most of the time."""
-    monkeypatch.setattr(pictures_module, "png", lambda figure: b"png")
+    monkeypatch.setattr(sheet_module, "png", lambda figure: b"png")
 
 
 def test_the_page_needs_nothing_else(html):
@@ -107,7 +108,7 @@ def test_the_page_says_how_to_repeat_it_and_escapes(html):
 def test_the_page_states_convergence(example, html, no_pixels):
     assert 'class="status good"' in html
     status = dataclasses.replace(example.data.status, converged=False, message="iteration limit")
-    bad = render(_small(example.data, status=status))
+    bad = render_sheet(sheet_of(_small(example.data, status=status)))
     assert 'class="status bad"' in bad
     assert "iteration limit" in bad
 
@@ -131,8 +132,10 @@ def test_a_stored_run_gives_the_same_page_without_truth(example, tmp_path, no_pi
 
 
 def test_weights_that_are_no_noise_are_pointed_out(example, no_pixels):
-    assert 'class="note"' in render(_small(example.data, chi2=1e-8 * example.data.chi2))
-    assert 'class="note"' not in render(_small(example.data))
+    assert 'class="note"' in render_sheet(
+        sheet_of(_small(example.data, chi2=1e-8 * example.data.chi2))
+    )
+    assert 'class="note"' not in render_sheet(sheet_of(_small(example.data)))
 
 
 def test_bare_arrays_and_no_free_parameters(example, no_pixels):
@@ -142,7 +145,7 @@ def test_bare_arrays_and_no_free_parameters(example, no_pixels):
         parameters=(),
         residuals=None,
     )
-    page = render(data)
+    page = render_sheet(sheet_of(data))
     shown = [key for key in outline(page).ids if key in EXPECTED]
     assert shown == ["chi2", "convergence"]
     assert "Every spectral parameter was held fixed" in page

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 
 from skysift.maps import Maps
 from skysift.report.data import ReportData, SeparationLike
 from skysift.report.pictures import pictures
+from skysift.report.sheet import Listing, Sheet, Tile, write_sheet
 from skysift.report.views import ParameterView
 from skysift.sky.simulate import Truth
-
-_PACKAGES = ("skysift", "jax", "equinox", "numpy", "scipy", "healpy", "ducc0")
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A number of the summary, with a remark under it."""
-
-    label: str
-    value: str
-    remark: str = ""
 
 
 def write_page(
@@ -83,46 +66,33 @@ def write_report(
     Raises:
         OSError: if the file cannot be written; then nothing is left behind.
     """
-    path = Path(path)
-    html = render(data, experiment_text=experiment_text, command=command, manifest=manifest)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_sheet(
+        path, sheet_of(data, experiment_text=experiment_text, command=command, manifest=manifest)
+    )
 
 
-def render(
+def sheet_of(
     data: ReportData,
     *,
     experiment_text: str = "",
     command: str = "",
     manifest: Mapping[str, object] | None = None,
-) -> str:
-    """The page as HTML; it needs neither network nor scripts."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("skysift.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = environment.get_template("style.css.j2").render()
-    return environment.get_template("page.html.j2").render(
-        style=Markup(style),
-        data=data,
-        status=data.status,
-        tiles=tiles(data),
-        parameters=[_parameter_row(parameter) for parameter in data.parameters],
-        components=_component_rows(data),
-        pictures=pictures(data),
-        experiment_text=experiment_text.strip(),
-        command=command.strip(),
-        manifest=_flat(manifest or {}),
-        versions=_versions(),
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+) -> Sheet:
+    """What stands on the page of a separation."""
+    status = data.status
+    return Sheet(
+        title="Component separation",
+        lead=f"{data.model} · {data.instrument} · Stokes {data.stokes.value}",
+        verdict="Converged" if status.converged else "Not converged",
+        good=status.converged,
+        tiles=tuple(tiles(data)),
+        tables=(_parameter_table(data), _component_table(data)),
+        pictures=tuple(pictures(data)),
+        soft="" if status.message == "converged" else status.message,
+        notes=_notes(data),
+        experiment_text=experiment_text,
+        command=command,
+        manifest=manifest or {},
     )
 
 
@@ -153,46 +123,87 @@ def tiles(data: ReportData) -> list[Tile]:
     ]
 
 
-def _parameter_row(parameter: ParameterView) -> dict[str, str]:
+def _notes(data: ReportData) -> tuple[str, ...]:
+    if not data.calibrated:
+        return (
+            "The weights are no inverse noise variances: errors and χ² below hold only in "
+            "proportion to each other. Only patches without any information count as "
+            "unconstrained.",
+        )
+    if not data.weights_are_noise:
+        return (
+            "χ² is far below the degrees of freedom: the maps have less noise than the weights "
+            "say. The errors below are those that the noise of the weights would give.",
+        )
+    return ()
+
+
+def _parameter_table(data: ReportData) -> Listing:
+    columns = (
+        "parameter",
+        "patches",
+        "mean",
+        "std",
+        "range",
+        "median error",
+        "at a bound",
+        "unconstrained",
+    )
+    if data.has_truth:
+        columns = (*columns, "input mean", "mean difference")
+    note = "Every spectral parameter was held fixed."
+    if data.parameters:
+        note = (
+            "Mean, standard deviation and range over the cells; the error is the median over the "
+            "patches that have one. Patches at a bound have none."
+        )
+    flags = [(p.at_bounds > 0, p.unconstrained > 0) for p in data.parameters]
+    return Listing(
+        "parameters",
+        "Spectral parameters",
+        columns,
+        tuple(_parameter_row(p, data.has_truth) for p in data.parameters),
+        note,
+        frozenset((row, 6 + i) for row, pair in enumerate(flags) for i in (0, 1) if pair[i]),
+    )
+
+
+def _parameter_row(parameter: ParameterView, has_truth: bool) -> tuple[str, ...]:
     cells = parameter.map
     errors = parameter.errors[np.isfinite(parameter.errors)]
-    row = {
-        "name": parameter.title,
-        "patches": f"{parameter.values.size:,}",
-        "mean": _number(float(cells.mean())),
-        "std": _number(float((cells - cells[0]).std())),  # exactly zero for one patch
-        "range": f"{_number(float(cells.min()))} to {_number(float(cells.max()))}",
-        "error": _number(float(np.median(errors))) if errors.size else "–",
-        "at_bounds": f"{parameter.at_bounds:,}",
-        "unconstrained": f"{parameter.unconstrained:,}",
-        "truth": "",
-        "difference": "",
-    }
-    if parameter.truth is not None:
-        row["truth"] = _number(float(parameter.truth.mean()))
-        row["difference"] = f"{float(np.mean(cells - parameter.truth)):+.2g}".replace("-", "−", 1)
-    return row
+    row = (
+        parameter.title,
+        f"{parameter.values.size:,}",
+        _number(float(cells.mean())),
+        _number(float((cells - cells[0]).std())),  # exactly zero for one patch
+        f"{_number(float(cells.min()))} to {_number(float(cells.max()))}",
+        _number(float(np.median(errors))) if errors.size else "–",
+        f"{parameter.at_bounds:,}",
+        f"{parameter.unconstrained:,}",
+    )
+    if not has_truth:
+        return row
+    if parameter.truth is None:
+        return (*row, "", "")
+    difference = f"{float(np.mean(cells - parameter.truth)):+.2g}".replace("-", "−", 1)
+    return (*row, _number(float(parameter.truth.mean())), difference)
 
 
-def _component_rows(data: ReportData) -> list[dict[str, str]]:
+def _component_table(data: ReportData) -> Listing:
+    columns = ("component", "Stokes", "unit", "rms", "median error of a cell")
+    if data.has_truth:
+        columns = (*columns, "rms of recovered − input")
     rows = []
     for component in data.components:
         for i, letter in enumerate(data.stokes.value):
-            values, errors = component.values[i], component.errors[i]
-            truth = component.truth
-            rows.append(
-                {
-                    "name": component.title,
-                    "stokes": letter,
-                    "unit": component.unit.replace("uK", "µK"),
-                    "rms": _number(_rms(values)),
-                    "error": _number(float(np.nanmedian(errors)))
-                    if np.isfinite(errors).any()
-                    else "–",
-                    "difference": "" if truth is None else _number(_rms(values - truth[i])),
-                }
-            )
-    return rows
+            values, errors, truth = component.values[i], component.errors[i], component.truth
+            error = _number(float(np.nanmedian(errors))) if np.isfinite(errors).any() else "–"
+            unit = component.unit.replace("uK", "µK")
+            row = (component.title, letter, unit, _number(_rms(values)), error)
+            if data.has_truth:
+                row = (*row, "–" if truth is None else _number(_rms(values - truth[i])))
+            rows.append(row)
+    return Listing("amplitudes", "Components", columns, tuple(rows))
 
 
 def _rms(values: np.ndarray) -> float:
@@ -212,20 +223,3 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
-
-
-def _flat(manifest: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in manifest.items():
-        if isinstance(value, Mapping):
-            rows += _flat({str(k): v for k, v in value.items()}, f"{prefix}{key}.")
-        else:
-            rows.append((f"{prefix}{key}", str(value)))
-    return rows
-
-
-def _versions() -> list[tuple[str, str]]:
-    return [
-        ("python", platform.python_version()),
-        *((name, metadata.version(name)) for name in _PACKAGES),
-    ]

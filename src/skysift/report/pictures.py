@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,25 +10,8 @@ from matplotlib.figure import Figure
 from skysift.harmonic import CMBSpectra
 from skysift.report import chart_figures, map_figures
 from skysift.report.data import ReportData
+from skysift.report.sheet import Picture
 from skysift.report.spectra import cmb_spectra
-from skysift.report.style import png
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure on the page.
-
-    Args:
-        key: anchor.
-        title: heading.
-        caption: what to look for.
-        data: PNG file, base64.
-    """
-
-    key: str
-    title: str
-    caption: str
-    data: str
 
 
 @dataclass(frozen=True)
@@ -44,9 +26,7 @@ class _Plan:
 def pictures(data: ReportData) -> list[Picture]:
     """All figures that the data allow, in the order of the page."""
     return [
-        Picture(
-            plan.key, plan.title, plan.caption, base64.b64encode(png(plan.draw())).decode("ascii")
-        )
+        Picture.of(plan.key, plan.title, plan.caption, plan.draw())
         for plan in (*_results(data), *_comparisons(data), *_checks(data))
         if plan.wanted
     ]
