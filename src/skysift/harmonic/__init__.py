@@ -1,5 +1,12 @@
 """Spherical-harmonic transforms and angular power spectra."""
 
+from skysift.harmonic.apodise import Taper as Taper
+from skysift.harmonic.apodise import apodised as apodised
+from skysift.harmonic.bandpowers import Bandpowers as Bandpowers
+from skysift.harmonic.bandpowers import Bins as Bins
+from skysift.harmonic.pseudo import PseudoOptions as PseudoOptions
+from skysift.harmonic.pseudo import PseudoSpectra as PseudoSpectra
+from skysift.harmonic.pseudo import spectra as spectra
 from skysift.harmonic.sht import SHT as SHT
 from skysift.harmonic.sht import multipoles as multipoles
 from skysift.harmonic.spectra import auto_spectra as auto_spectra

@@ -25,7 +25,7 @@ class SHT:
     """Spherical-harmonic transform of full-sky HEALPix maps in RING ordering.
 
     Coefficients are packed as healpy packs them: m-major, real fields, so m from 0 to l only. With
-    spin 2 the axis before the last holds (E, B) of coefficients and (Q, U) of maps, COSMO
+    spin 1 and 2 the axis before the last holds (E, B) of coefficients and (Q, U) of maps, COSMO
     convention. NumPy arrays give NumPy arrays at once; JAX arrays may be traced, batched and
     differentiated.
 
@@ -71,14 +71,14 @@ class SHT:
         """Maps of coefficients.
 
         Args:
-            alm: `(..., alm)`, with spin 2 `(..., 2, alm)` of E and B.
-            spin: 0 or 2.
+            alm: `(..., alm)`, with spin 1 and 2 `(..., 2, alm)` of E and B.
+            spin: 0, 1 or 2.
 
         Returns:
-            `(..., cell)`, with spin 2 `(..., 2, cell)` of Q and U, in the unit of `alm`.
+            `(..., cell)`, with spin 1 and 2 `(..., 2, cell)` of Q and U, in the unit of `alm`.
 
         Raises:
-            ValueError: for a spin other than 0 and 2, or a shape that does not fit.
+            ValueError: for a spin other than 0, 1 and 2, or a shape that does not fit.
         """
         _check(alm, "alm", self.size, spin)
         if isinstance(alm, np.ndarray):
@@ -91,14 +91,14 @@ class SHT:
         `<adjoint(m), a> = <m, synthesis(a)>`, where coefficients with m > 0 count twice.
 
         Args:
-            maps: `(..., cell)`, with spin 2 `(..., 2, cell)` of Q and U.
-            spin: 0 or 2.
+            maps: `(..., cell)`, with spin 1 and 2 `(..., 2, cell)` of Q and U.
+            spin: 0, 1 or 2.
 
         Returns:
-            `(..., alm)`, with spin 2 `(..., 2, alm)` of E and B.
+            `(..., alm)`, with spin 1 and 2 `(..., 2, alm)` of E and B.
 
         Raises:
-            ValueError: for a spin other than 0 and 2, or a shape that does not fit.
+            ValueError: for a spin other than 0, 1 and 2, or a shape that does not fit.
         """
         _check(maps, "maps", self.npix, spin)
         if isinstance(maps, np.ndarray):
@@ -113,15 +113,15 @@ class SHT:
         The same as `healpy.map2alm` and `healpy.map2alm_spin` give with as many iterations.
 
         Args:
-            maps: `(..., cell)`, with spin 2 `(..., 2, cell)` of Q and U.
-            spin: 0 or 2.
+            maps: `(..., cell)`, with spin 1 and 2 `(..., 2, cell)` of Q and U.
+            spin: 0, 1 or 2.
             iterations: refinements; each costs a synthesis and an adjoint.
 
         Returns:
-            `(..., alm)`, with spin 2 `(..., 2, alm)` of E and B.
+            `(..., alm)`, with spin 1 and 2 `(..., 2, alm)` of E and B.
 
         Raises:
-            ValueError: for a spin other than 0 and 2, or a shape that does not fit.
+            ValueError: for a spin other than 0, 1 and 2, or a shape that does not fit.
         """
         area = 4.0 * np.pi / self.npix
         alm = area * self.adjoint(maps, spin)
@@ -143,8 +143,8 @@ def multipoles(lmax: int) -> tuple[Int[np.ndarray, " alm"], Int[np.ndarray, " al
 
 
 def _check(values: Array | np.ndarray, name: str, size: int, spin: int) -> None:
-    if spin not in (0, 2):
-        raise ValueError(f"spin: expected 0 or 2, got {spin!r}.")
+    if spin not in (0, 1, 2):
+        raise ValueError(f"spin: expected 0, 1 or 2, got {spin!r}.")
     pair = (2,) if spin else ()
     shape = values.shape
     if shape[-1:] != (size,) or (spin and shape[-2:-1] != pair):
