@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from skysift.execute import AbstractExecutor
     from skysift.instrument import Instrument
 
 
@@ -94,12 +95,43 @@ class Options:
                 show(line)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Execution:
+    """Where the tasks of a set run, which changes no result.
+
+    Args:
+        executor: serial, processes, processes:N, dask, dask:N, dask:tcp://HOST:PORT or slurm.
+        site: YAML file with the settings of a SLURM site: queue, account, memory, walltime.
+        distributed: this is one of many processes of jax.distributed, which share the tasks.
+    """
+
+    executor_: Annotated[str, Parameter(name="--executor")] = "serial"
+    site: Path | None = None
+    distributed: Annotated[bool, Parameter(negative="")] = False
+
+    def executor(self) -> AbstractExecutor:
+        """What runs the tasks.
+
+        Raises:
+            ValueError: for an unknown executor, or a site that is missing or not understood.
+        """
+        from skysift.execute import parse_executor
+
+        return parse_executor(self.executor_, site=self.site)
+
+
 def show(result: object) -> None:
     """Print a result: tables as wide as they need to be where no terminal sets a width."""
     console = Console()
     if isinstance(result, Table) and not console.is_terminal:
         console = Console(width=natural_width(result))
     console.print(result, markup=False, highlight=False, soft_wrap=isinstance(result, str))
+
+
+def warn(message: str) -> None:
+    """Print what went wrong without ending the command, also when quiet."""
+    Console(stderr=True).print(message, style="bold red", markup=False, soft_wrap=True)
 
 
 def natural_width(table: Table) -> int:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +18,11 @@ from skysift.cli.common import channels_line, number
 from skysift.cli.interrupts import check
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from skysift.compsep import Iteration, Separation
+    from skysift.execute import Outcome
+    from skysift.experiment.batch import Finished
 
 
 class Progress:
@@ -59,6 +65,106 @@ class Progress:
             self._live.update(line, refresh=True)
         else:
             self._console.print(line, soft_wrap=True)
+
+
+class SetProgress:
+    """How many tasks of a set have ended, with the time left, live on a terminal, else in lines.
+
+    Args:
+        total: number of tasks.
+        done: that ended in an earlier attempt.
+        quiet: show nothing.
+    """
+
+    def __init__(self, total: int, done: int, *, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=quiet)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("separations", total=total, completed=done)
+        self._total, self._done, self._lost = total, done, 0
+        if done and total > done:
+            self._console.print(f"{done} of {total} separations are there already")
+
+    def __enter__(self) -> SetProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, outcome: Outcome) -> None:
+        """Show a task that ended.
+
+        Raises:
+            KeyboardInterrupt: if there was one.
+        """
+        check()
+        self._done += 1
+        self._lost += outcome.error is not None
+        lost = f", {self._lost} lost" if self._lost else ""
+        self._bar.update(self._task, completed=self._done, description=f"separations{lost}")
+        if not self._console.is_terminal:
+            line = f"{self._done}/{self._total} separations{lost}   {outcome.seconds:.1f} s"
+            self._console.print(line, soft_wrap=True)
+
+
+def set_table(finished: Sequence[Finished]) -> Table:
+    """The runs of a set: what varied, how they ended, and what they say of r.
+
+    Args:
+        finished: one for each run.
+    """
+    varied = list(finished[0].variant.values)
+    numbers = {
+        "realisations": "realisations",
+        "systematic rms": "systematic",
+        "statistical rms": "statistical",
+        "cmb variance": "CMB variance",
+        "r": "r",
+        "sigma_minus": "−",
+        "sigma_plus": "+",
+        "objective": "objective",
+        "chi2/dof": "χ²/dof",
+    }
+    facts = [{} if one.run is None else one.run.manifest.summary for one in finished]
+    shown = {key: title for key, title in numbers.items() if any(key in row for row in facts)}
+    table = Table(title="runs", title_justify="left", caption_justify="left")
+    for title in (*varied, *shown.values(), "ended"):
+        table.add_column(title, justify="left" if title in (*varied, "ended") else "right")
+    for one, row in zip(finished, facts, strict=True):
+        cells = [row.get(key) for key in shown]
+        table.add_row(
+            *(one.variant.values[key] for key in varied),
+            *(number(c) if isinstance(c, float) else "–" if c is None else str(c) for c in cells),
+            _ended(one),
+        )
+    places = [str(one.run.path) for one in finished if one.run is not None]
+    where = places if len(places) < 2 else [f"{len(places)} runs, {places[0]} and others"]
+    missing = any(one.problem for one in finished)
+    again = ["run the same command again for what is missing"] if missing else []
+    table.caption = "\n".join([*where, *again])
+    return table
+
+
+def _ended(one: Finished) -> str:
+    if one.run is None:
+        return "incomplete"
+    failed = one.run.manifest.summary.get("failed")
+    if failed:
+        return f"{failed} failed"
+    return "converged" if one.converged else "not converged"
 
 
 def summary_table(fit: Separation, report: Path, stages: dict[str, float]) -> Table:

@@ -6,18 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from skysift.cli.common import Done, Options, channels_line, memory_table, typed_command
+from skysift.cli.common import (
+    Done,
+    Execution,
+    Options,
+    channels_line,
+    memory_table,
+    typed_command,
+    warn,
+)
 from skysift.cli.interrupts import check
-from skysift.cli.progress import Progress, summary_table
+from skysift.cli.progress import Progress, SetProgress, set_table, summary_table
 from skysift.experiment.config import SeparateExperiment
 from skysift.experiment.text import to_text
 
 if TYPE_CHECKING:
-    from skysift.compsep import Separation
+    from skysift.experiment.batch import Part
     from skysift.experiment.problem import Problem
-    from skysift.store.manifest import Fact, Manifest
-    from skysift.store.run import Draft
-
+    from skysift.experiment.runs import Order
 
 EXAMPLES = """
 Examples:
@@ -29,6 +35,10 @@ Examples:
     skysift separate "maps/*.fits" --instrument Planck --mask ALL-sources.fits \\
         --fixed.temp-dust 19.6 --bounds.beta-pl -4 -2 -o runs/planck
     skysift separate --experiment runs/ptep/experiment.yaml --noise unit -o runs/unit
+    skysift separate sky --mask GAL060 --patches.beta-dust kmeans:500 --seeds 0:100 \\
+        --executor processes -o runs/hundred
+    skysift separate sky --mask GAL060 --sweep patches.beta_dust=kmeans:50,100,200 \\
+        --sweep patches.temp_dust=kmeans:10,50 --seeds 0:20 --executor dask -o runs/sweep
 """
 
 
@@ -36,95 +46,88 @@ def separate(
     experiment_: Annotated[SeparateExperiment, Parameter(name="*")] = SeparateExperiment(),  # noqa: B008
     *,
     options: Options = Options(),  # noqa: B008
+    execution: Execution = Execution(),  # noqa: B008
 ) -> Done:
     """Separate the components of multi-frequency maps, with spectral parameters in patches.
 
     Writes result.nc, maps/*.fits (parameters, components, chi2, residuals), mask.fits, report.html,
     experiment.yaml and manifest.json into the directory that -o names. A complete run of the same
     configuration is not repeated.
+
+    With --seeds, realisations of a simulated sky are separated: one run with a realisation axis,
+    residuals, their spectra and the tensor-to-scalar ratio. With --sweep, each combination is a run
+    in the directory. An interrupted set goes on where it was.
     """
     options.set_up()
-    from skysift.experiment.fingerprint import Fingerprint
-    from skysift.experiment.memory import Memory
-    from skysift.experiment.problem import Problem
-    from skysift.store.files import require_space
-    from skysift.store.manifest import Manifest
-    from skysift.store.run import EXPERIMENT, drafted, finished_run, require_apart
+    from skysift.experiment.runs import Order
 
     if options.dry_run:
-        problem = Problem.of(experiment_)
-        options.say(to_text(experiment_), _size_line(problem))
-        options.say(memory_table(Memory.of_separation(problem).parts))
-        return Done()
-    output = options.require_output()
-    mark = Fingerprint.of(experiment_)
-    require_apart(output, mark.inputs)
-    earlier = finished_run(output, mark.config_hash, overwrite=options.overwrite)
+        return _show(experiment_, options)
+    order = Order(options.require_output(), typed_command(), options.overwrite, check)
+    if experiment_.seeds or experiment_.sweep:
+        return _set(experiment_, order, options, execution)
+    return _single(experiment_, order, options)
+
+
+def _single(experiment: SeparateExperiment, order: Order, options: Options) -> Done:
+    from skysift.experiment.fingerprint import Fingerprint
+    from skysift.experiment.runs import separation_run
+
+    mark = Fingerprint.of(experiment)
+    earlier = order.earlier(mark)
     if earlier is not None:
-        options.say(f"{output} is complete already; --overwrite makes it again")
+        options.say(f"{order.output} is complete already; --overwrite makes it again")
         return Done(0 if earlier.manifest.summary.get("converged") else 1)
-    head = Manifest("separate", mark.config_hash, typed_command(), experiment_.seed)
-    with drafted(output, head) as draft:
-        draft.inputs.update(mark.inputs)
-        draft.write_text(EXPERIMENT, to_text(experiment_))
-        with draft.stage("read"):
-            problem = Problem.of(experiment_)
-        require_space(output, _size(problem))
-        check()
-        with draft.stage("separate"), Progress(quiet=options.quiet) as progress:
-            fit = problem.solve(progress.update)
-        check()
-        draft.summary.update(summary(fit))
-        _write(draft, head, problem, fit)
-        check()
-    options.say(summary_table(fit, output / "report.html", draft.stages))
+    with Progress(quiet=options.quiet) as progress:
+        fit, stages = separation_run(experiment, order, mark, progress.update)
+    options.say(summary_table(fit, order.output / "report.html", stages))
     return Done(0 if fit.status.converged else 1)
 
 
-def summary(fit: Separation) -> dict[str, Fact]:
-    """The result in a few numbers, for tables of runs."""
-    numbers: dict[str, Fact] = {
-        "model": "+".join(fit.model.names),
-        "nside": fit.grid.nside,
-        "cells": fit.grid.size,
-        "converged": bool(fit.status.converged),
-        "iterations": int(fit.status.iterations),
-        "objective": float(fit.objective),
-        "chi2/dof": fit.reduced_chi2,
-    }
-    for name in fit.parameters:
-        values = fit.patches.expand(name, fit.parameters[name])
-        numbers[f"{name} patches"] = int(fit.parameters[name].size)
-        numbers[name] = float(values.mean())
-    return numbers
+def _set(
+    experiment: SeparateExperiment, order: Order, options: Options, execution: Execution
+) -> Done:
+    from skysift.execute import distributed
+    from skysift.experiment.batch import carry_out, plan, run_share
+    from skysift.experiment.sets import variants
+
+    executor, wanted = execution.executor(), variants(experiment)
+    if execution.distributed:
+        with distributed() as share:
+            parts = plan(wanted, order)
+            with _progress(parts, options) as progress:
+                run_share(parts, share, progress.update)
+        if share.index > 0:
+            return Done()
+    parts = plan(wanted, order)
+    with _progress(parts, options) as progress:
+        finished = carry_out(parts, executor, progress.update)
+    options.say(set_table(finished))
+    for one in finished:
+        if one.problem:
+            warn(f"{one.variant.title or order.output}: {one.problem}")
+    return Done(0 if all(one.converged for one in finished) else 1)
 
 
-def _write(draft: Draft, head: Manifest, problem: Problem, fit: Separation) -> None:
-    from skysift.report import write_page
-    from skysift.store.products import read_truth, write_separation
-    from skysift.store.run import EXPERIMENT, REPORT
-
-    with draft.stage("write"):
-        write_separation(draft.directory, fit, problem.maps, frame=problem.experiment.frame)
-    check()
-    with draft.stage("report"):
-        truth = None if problem.simulation is None else read_truth(problem.simulation)
-        write_page(
-            draft.directory / REPORT,
-            fit,
-            maps=problem.maps,
-            truth=None if truth is None else truth.on(fit.grid),
-            experiment_text=(draft.directory / EXPERIMENT).read_text(),
-            command=head.command,
-            manifest=draft.manifest(head).facts(),
-        )
+def _progress(parts: list[Part], options: Options) -> SetProgress:
+    total = sum(len(part.tasks) for part in parts)
+    left = sum(len(part.left) for part in parts)
+    return SetProgress(total, total - left, quiet=options.quiet)
 
 
-def _size(problem: Problem) -> int:
-    """Bytes of the products, before compression."""
-    channels, stokes, cells = problem.maps.values.shape
-    numbers = 3 * len(problem.patches.counts) + 2 * len(problem.model.components) * stokes + 3
-    return cells * (2 * 8 * numbers + 4 * channels * stokes)
+def _show(experiment: SeparateExperiment, options: Options) -> Done:
+    from skysift.experiment.memory import Memory
+    from skysift.experiment.problem import Problem
+    from skysift.experiment.sets import parse_seeds, variants
+
+    combinations = variants(experiment)
+    problem = Problem.of(combinations[0].experiment)
+    options.say(to_text(experiment), _size_line(problem))
+    if experiment.seeds or experiment.sweep:
+        seeds = len(parse_seeds(experiment.seeds)) if experiment.seeds else 1
+        options.say(f"{len(combinations)} combinations, {seeds} realisations each")
+    options.say(memory_table(Memory.of_separation(problem).parts))
+    return Done()
 
 
 def _size_line(problem: Problem) -> str:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from skysift.grid import Ordering
 from skysift.maps import Stokes
+from skysift.sky.realise import Vary
 from skysift.store.fits import Frame, Precision
 
 
@@ -65,6 +66,11 @@ class SeparateExperiment:
         priors: Gaussian prior of a parameter, mean and sigma: --priors.temp-dust 20 3.
         fixed: value of a parameter that is not fitted: --fixed.temp-dust 19.6.
         seed: of the k-means patches.
+        seeds: realisations of the simulated sky to separate, for instance 0:100 or 0:10,20:30; left
+            out, the maps themselves.
+        vary: what is drawn anew in each realisation: the noise, or the CMB as well.
+        sweep: part of the experiment with the values it takes, once for each part:
+            --sweep patches.beta_dust=kmeans:50,100,200; every combination is a run.
         max_iterations: of the solver.
         tolerance: converged when the predicted distance to the minimum, in units of the residual
             norm, is below this.
@@ -92,6 +98,9 @@ class SeparateExperiment:
     priors: dict[str, tuple[float, float]] = field(default_factory=dict)
     fixed: dict[str, float] = field(default_factory=dict)
     seed: int = 42
+    seeds: str = ""
+    vary: Vary = Vary.NOISE
+    sweep: tuple[str, ...] = ()
     max_iterations: int = 200
     tolerance: float = 1e-9
     unit: str | None = None

@@ -18,8 +18,10 @@ from skysift.compsep import (
     Separation,
     SolverOptions,
     UnitWeights,
-    separate,
+    pose,
+    solve,
 )
+from skysift.compsep import Problem as PosedProblem
 from skysift.experiment.config import SeparateExperiment, SimulateExperiment
 from skysift.experiment.sources import MapSource
 from skysift.experiment.text import load, unknown
@@ -86,6 +88,28 @@ class Problem:
             maps, source.instrument, model, patches, noise, experiment, source.simulation
         )
 
+    def posed(self) -> PosedProblem:
+        """The numerical problem.
+
+        Raises:
+            ValueError: if the data cannot be fitted.
+        """
+        experiment = self.experiment
+        priors = {name: GaussianPrior(*prior) for name, prior in experiment.priors.items()}
+        return pose(
+            self.maps,
+            self.instrument,
+            self.model,
+            self.patches,
+            noise=self.noise,
+            bounds=dict(experiment.bounds) or None,
+            start=dict(experiment.start) or None,
+            priors=priors or None,
+            options=SolverOptions(
+                tolerance=experiment.tolerance, max_iterations=experiment.max_iterations
+            ),
+        )
+
     def solve(self, progress: Callable[[Iteration], None] | None = None) -> Separation:
         """Separate the components.
 
@@ -95,23 +119,7 @@ class Problem:
         Raises:
             ValueError: if the data cannot be fitted.
         """
-        experiment = self.experiment
-        options = SolverOptions(
-            tolerance=experiment.tolerance, max_iterations=experiment.max_iterations
-        )
-        priors = {name: GaussianPrior(*prior) for name, prior in experiment.priors.items()}
-        return separate(
-            self.maps,
-            self.instrument,
-            self.model,
-            self.patches,
-            noise=self.noise,
-            bounds=dict(experiment.bounds) or None,
-            start=dict(experiment.start) or None,
-            priors=priors or None,
-            options=options,
-            progress=progress,
-        )
+        return solve(self.posed(), progress=progress)
 
 
 def channels_of_simulation(experiment: SimulateExperiment) -> Instrument:
@@ -140,7 +148,7 @@ def simulation_of(experiment: SimulateExperiment) -> Simulation:
         stokes=experiment.stokes,
         hits=None
         if experiment.hits is None
-        else _hits(experiment.hits, experiment.nside, Frame.GALACTIC),
+        else hits_of(experiment.hits, experiment.nside, Frame.GALACTIC),
     )
 
 
@@ -225,7 +233,7 @@ def noise_of(
         case "depth", "":
             hits = None
             if experiment.hits is not None:
-                hits = _hits(experiment.hits, maps.grid.require_nside(), experiment.frame)
+                hits = hits_of(experiment.hits, maps.grid.require_nside(), experiment.frame)
             return InstrumentDepth(noise_ratio=experiment.noise_ratio, hits=hits)
         case "unit", "":
             return UnitWeights()
@@ -272,7 +280,7 @@ def _known(what: str, given: Iterable[str], known: list[str]) -> None:
             raise ValueError(f"{what}: {unknown('parameter', name, known)}")
 
 
-def _hits(path: str, nside: int, frame: Frame) -> np.ndarray:
+def hits_of(path: str, nside: int, frame: Frame) -> np.ndarray:
     """Hits on the full sky, RING, zero where missing."""
     try:
         values = read_column(path, expected=MapFormat(nside=nside, frame=frame))

@@ -37,6 +37,9 @@ class PseudoOptions:
         taper: shape of the edge.
         purify: take the E modes that a cut sky mixes into B out of the map, by default if the sky
             is cut.
+        decouple: free the spectra from the coupling of multipoles and of E and B. Left in, the
+            bandpowers are pseudo-spectra over mean(w^2): never negative, and what they expect of a
+            theory is in their windows.
         smoothing: FWHM of a smoothing of the maps before they are purified, which the spectra are
             freed from again [arcmin]; by default 2.2 sides of a cell if `purify`, else 0. Without,
             E modes too fine for the cells are sampled into B modes of low multipoles. It takes 1.3
@@ -51,6 +54,7 @@ class PseudoOptions:
     apodisation: float | None = None
     taper: Taper = Taper.SMOOTH
     purify: bool | None = None
+    decouple: bool = True
     smoothing: float | None = None
     fwhm: float = 0.0
     pixel_window: bool = False
@@ -97,6 +101,7 @@ class PseudoOptions:
             edge if self.apodisation is None else self.apodisation,
             self.taper,
             purify,
+            self.decouple,
             smoothing if self.smoothing is None else self.smoothing,
             self.fwhm,
             self.pixel_window,
@@ -398,6 +403,8 @@ class PseudoSpectra:
         return inverse, inverse @ rows
 
     def _inverse(self, square: np.ndarray, name: str) -> np.ndarray:
+        if not self.options.decouple:
+            return np.eye(square.shape[0]) / np.mean(self.weight**2)
         condition = np.linalg.cond(square)
         if not condition < 1e10:
             raise ValueError(

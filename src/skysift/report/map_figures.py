@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
+from skysift.grid import Grid
 from skysift.report.data import ReportData
 from skysift.report.sky_plot import AbstractProjection, choose_projection, draw_sky
 from skysift.report.style import (
@@ -40,7 +41,7 @@ def parameter_maps(data: ReportData) -> Figure:
     """
     _require(data.parameters, "parameters")
     truth = any(parameter.truth is not None for parameter in data.parameters)
-    sky = _Sky(data, rows=len(data.parameters), columns=3 if truth else 2)
+    sky = Sky(data.grid, rows=len(data.parameters), columns=3 if truth else 2)
     with styled():
         figure, panels = sky.panels()
         for row, parameter in zip(panels, data.parameters, strict=True):
@@ -79,7 +80,7 @@ def patch_maps(data: ReportData) -> Figure:
     """
     _require(data.parameters, "parameters")
     count = len(data.parameters)
-    sky = _Sky(data, rows=math.ceil(count / 3), columns=min(count, 3), bars=False)
+    sky = Sky(data.grid, rows=math.ceil(count / 3), columns=min(count, 3), bars=False)
     with styled():
         figure, panels = sky.panels()
         for axes, parameter in zip(panels.flat, data.parameters, strict=False):
@@ -99,7 +100,7 @@ def component_maps(data: ReportData) -> Figure:
         ValueError: if the cells have no place on the sphere.
     """
     letters = data.stokes.value
-    sky = _Sky(data, rows=len(data.components), columns=len(letters) + 1)
+    sky = Sky(data.grid, rows=len(data.components), columns=len(letters) + 1)
     with styled():
         figure, panels = sky.panels()
         for row, component in zip(panels, data.components, strict=True):
@@ -130,7 +131,7 @@ def chi2_map(data: ReportData) -> Figure:
     """
     dof = data.effective_dof
     ratio = np.where(dof > 0, data.chi2 / np.where(dof > 0, dof, 1.0), np.nan)
-    sky = _Sky(data, rows=1, columns=1)
+    sky = Sky(data.grid, rows=1, columns=1)
     with styled():
         figure, panels = sky.panels()
         if data.weights_are_noise:
@@ -161,7 +162,7 @@ def residual_maps(data: ReportData, stokes: str | None = None) -> Figure:
     which = letters.index(stokes)
     count = len(view.channels)
     columns = min(_SMALL_COLUMNS, count)
-    sky = _Sky(data, rows=math.ceil(count / columns), columns=columns, bars=False)
+    sky = Sky(data.grid, rows=math.ceil(count / columns), columns=columns, bars=False)
     norm = Normalize(-3, 3)
     with styled():
         figure, panels = sky.panels(extra=0.55)
@@ -197,7 +198,7 @@ def truth_maps(data: ReportData) -> Figure:
     known = [component for component in data.components if component.truth is not None]
     _require(known, "truth")
     letters = data.stokes.value
-    sky = _Sky(data, rows=len(known), columns=len(letters))
+    sky = Sky(data.grid, rows=len(known), columns=len(letters))
     with styled():
         figure, panels = sky.panels()
         for row, component in zip(panels, known, strict=True):
@@ -210,19 +211,20 @@ def truth_maps(data: ReportData) -> Figure:
     return figure
 
 
-class _Sky:
+class Sky:
     """A grid of panels of one projection."""
 
-    def __init__(self, data: ReportData, rows: int, columns: int, bars: bool = True) -> None:
-        data.grid.require_nside()
-        self.grid = data.grid
-        self.projection: AbstractProjection = choose_projection(data.grid)
+    def __init__(self, grid: Grid, rows: int, columns: int, bars: bool = True) -> None:
+        grid.require_nside()
+        self.grid = grid
+        self.projection: AbstractProjection = choose_projection(grid)
         self._rows, self._columns = rows, columns
         self._panel = min(WIDTH / columns, 6.0)
         self._bar = 0.55 if bars else 0.0
         self.width = int(150 * self._panel)
 
     def panels(self, extra: float = 0.0) -> tuple[Figure, np.ndarray]:
+        """An empty figure and its panels."""
         height = self._panel / self.projection.aspect + self._bar + 0.35
         # A single disc is square: it may be lower than wide panels would make it.
         height = min(height, 4.6)
@@ -238,6 +240,7 @@ class _Sky:
         label: str | None,
         title: str,
     ) -> None:
+        """Draw a map in a panel, with a colour bar if it has a label."""
         image = draw_sky(axes, values, self.grid, self.projection, colours, norm, self.width)
         axes.set_title(title, pad=5)
         if label is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from skysift.maps import Maps
 from skysift.report.data import ReportData, SeparationLike
 from skysift.report.pictures import pictures
-from skysift.report.sheet import Listing, Sheet, Tile, write_sheet
+from skysift.report.sheet import Listing, Sheet, Tile, number, rms, write_sheet
 from skysift.report.views import ParameterView
 from skysift.sky.simulate import Truth
 
@@ -111,7 +111,7 @@ def tiles(data: ReportData) -> list[Tile]:
         Tile(
             "objective", f"{status.objective:.10g}", "½ χ², amplitudes and parameters at their best"
         ),
-        Tile("χ² / dof", _number(data.reduced_chi2), remark),
+        Tile("χ² / dof", number(data.reduced_chi2), remark),
         Tile(
             "iterations",
             str(status.iterations),
@@ -174,10 +174,10 @@ def _parameter_row(parameter: ParameterView, has_truth: bool) -> tuple[str, ...]
     row = (
         parameter.title,
         f"{parameter.values.size:,}",
-        _number(float(cells.mean())),
-        _number(float((cells - cells[0]).std())),  # exactly zero for one patch
-        f"{_number(float(cells.min()))} to {_number(float(cells.max()))}",
-        _number(float(np.median(errors))) if errors.size else "–",
+        number(float(cells.mean())),
+        number(float((cells - cells[0]).std())),  # exactly zero for one patch
+        f"{number(float(cells.min()))} to {number(float(cells.max()))}",
+        number(float(np.median(errors))) if errors.size else "–",
         f"{parameter.at_bounds:,}",
         f"{parameter.unconstrained:,}",
     )
@@ -186,7 +186,7 @@ def _parameter_row(parameter: ParameterView, has_truth: bool) -> tuple[str, ...]
     if parameter.truth is None:
         return (*row, "", "")
     difference = f"{float(np.mean(cells - parameter.truth)):+.2g}".replace("-", "−", 1)
-    return (*row, _number(float(parameter.truth.mean())), difference)
+    return (*row, number(float(parameter.truth.mean())), difference)
 
 
 def _component_table(data: ReportData) -> Listing:
@@ -197,25 +197,13 @@ def _component_table(data: ReportData) -> Listing:
     for component in data.components:
         for i, letter in enumerate(data.stokes.value):
             values, errors, truth = component.values[i], component.errors[i], component.truth
-            error = _number(float(np.nanmedian(errors))) if np.isfinite(errors).any() else "–"
+            error = number(float(np.nanmedian(errors))) if np.isfinite(errors).any() else "–"
             unit = component.unit.replace("uK", "µK")
-            row = (component.title, letter, unit, _number(_rms(values)), error)
+            row = (component.title, letter, unit, number(rms(values)), error)
             if data.has_truth:
-                row = (*row, "–" if truth is None else _number(_rms(values - truth[i])))
+                row = (*row, "–" if truth is None else number(rms(values - truth[i])))
             rows.append(row)
     return Listing("amplitudes", "Components", columns, tuple(rows))
-
-
-def _rms(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(np.sqrt(np.mean(finite**2))) if finite.size else math.nan
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    text = f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
-    return text.replace("-", "−", 1) if value < 0 else text
 
 
 def _duration(seconds: float) -> str:

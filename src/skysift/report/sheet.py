@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 import jinja2
+import numpy as np
+from jaxtyping import Float
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -142,6 +145,20 @@ def write_sheet(path: str | Path, sheet: Sheet) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def number(value: float) -> str:
+    """A number in four figures, as a page shows it."""
+    if math.isnan(value):
+        return "–"
+    text = f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
+    return text.replace("-", "−", 1) if value < 0 else text
+
+
+def rms(values: Float[np.ndarray, "..."]) -> float:
+    """Root mean square of the finite values, NaN if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(np.sqrt(np.mean(finite**2))) if finite.size else math.nan
 
 
 def _flat(manifest: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:

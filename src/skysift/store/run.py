@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MANIFEST, EXPERIMENT, RESULT, TRUTH = "manifest.json", "experiment.yaml", "result.nc", "truth.nc"
 MASK, REPORT, INSTRUMENT, MAPS = "mask.fits", "report.html", "instrument.yaml", "maps"
+SPECTRA, RATIO = "spectra.nc", "r.nc"
 
 
 @dataclass(frozen=True)
