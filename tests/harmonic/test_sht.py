@@ -21,7 +21,7 @@ def product(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.sum(np.where(m == 0, 1, 2) * np.real(np.conj(first) * second)))
 
 
-@pytest.mark.parametrize("spin", [0, 2])
+@pytest.mark.parametrize("spin", [0, 1, 2])
 def test_adjoint_identity(spin):
     sht, rng = SHT(NSIDE, LMAX, threads=1), np.random.default_rng(1)
     alm = coefficients(0, spin)
@@ -41,11 +41,18 @@ def test_synthesis_and_analysis_are_healpys():
     np.testing.assert_allclose(sht.analysis(maps[1:], spin=2), back[1:], atol=1e-12)
 
 
+def test_spin_one_is_healpys():
+    sht, alm = SHT(NSIDE, LMAX, threads=1), coefficients(4, 1)
+    alm[:, np.equal(multipoles(LMAX)[0], 0)] = 0.0
+    expected = np.stack(hp.alm2map_spin(list(alm), NSIDE, 1, LMAX))
+    np.testing.assert_allclose(sht.synthesis(alm, spin=1), expected, atol=1e-11)
+
+
 def test_multipoles_are_healpys():
     np.testing.assert_array_equal(multipoles(LMAX), hp.Alm.getlm(LMAX))
 
 
-@pytest.mark.parametrize("spin", [0, 2])
+@pytest.mark.parametrize("spin", [0, 1, 2])
 def test_gradients_match_finite_differences(spin):
     sht, rng = SHT(NSIDE, LMAX, threads=1), np.random.default_rng(5)
     alm, along = jnp.asarray(coefficients(6, spin)), jnp.asarray(coefficients(7, spin))
@@ -91,8 +98,8 @@ def test_bad_input_is_named():
         SHT(12, 20)
     with pytest.raises(ValueError, match="lmax: expected 0 or more"):
         SHT(8, -1)
-    with pytest.raises(ValueError, match="spin: expected 0 or 2"):
-        sht.synthesis(np.zeros(sht.size, complex), spin=1)
+    with pytest.raises(ValueError, match="spin: expected 0, 1 or 2"):
+        sht.synthesis(np.zeros(sht.size, complex), spin=3)
     with pytest.raises(ValueError, match=r"maps: expected shape \(\.\.\., 2, 768\)"):
         sht.adjoint(np.zeros((3, 768)), spin=2)
     with pytest.raises(ValueError, match="alm: expected shape"):

@@ -24,7 +24,7 @@ _REACH = 1.3  # FWHM of the smoothing after which the edge of the mask is not fe
 _KERNELS = {"T": Kernel.SCALAR, "E": Kernel.SPIN2, "B": Kernel.SPIN2}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PseudoOptions:
     """How spectra are estimated.
 
@@ -45,7 +45,9 @@ class PseudoOptions:
             E modes too fine for the cells are sampled into B modes of low multipoles. It takes 1.3
             FWHM off the mask.
         fwhm: of the beam that the maps were smoothed with [arcmin]; the spectra are without it.
-        pixel_window: whether the maps are means over the cells, whose window is then taken out.
+        transfer: any further response of the maps to a multipole, from l = 0 to at least
+            3 nside - 1, such as the window of cells that maps are means over: one row, or one for I
+            and one for Q and U.
         iterations: of the analysis, as in healpy.
     """
 
@@ -57,7 +59,7 @@ class PseudoOptions:
     decouple: bool = True
     smoothing: float | None = None
     fwhm: float = 0.0
-    pixel_window: bool = False
+    transfer: Float[np.ndarray, "*spin ell"] | None = None
     iterations: int = 3
 
     def __post_init__(self) -> None:
@@ -84,6 +86,14 @@ class PseudoOptions:
                 f"lmax: expected 2 to {3 * nside - 1} at nside {nside}, got {lmax}. Above 2 nside "
                 "the cells do not hold the sky well."
             )
+        transfer = None if self.transfer is None else np.asarray(self.transfer, dtype=float)
+        if transfer is not None and (
+            transfer.shape[:-1] not in ((), (2,)) or transfer.shape[-1] < 3 * nside
+        ):
+            raise ValueError(
+                f"transfer: expected values from l = 0 to {3 * nside - 1}, one row or two, got "
+                f"shape {transfer.shape}."
+            )
         width = max(4, math.ceil(1.5 / math.sqrt(float(mask.mean())))) if cut else 1
         bins = Bins.linear(2, lmax, min(width, lmax - 1)) if self.bins is None else self.bins
         if bins.lmax > lmax:
@@ -104,7 +114,7 @@ class PseudoOptions:
             self.decouple,
             smoothing if self.smoothing is None else self.smoothing,
             self.fwhm,
-            self.pixel_window,
+            transfer,
             self.iterations,
         )
 
@@ -209,8 +219,8 @@ class PseudoSpectra:
     ) -> dict[str, Float[np.ndarray, " bin"]]:
         """Bandpowers expected of white noise.
 
-        Exact without smoothing. With smoothing, noise that varies over the sky is taken as one of
-        its weighted mean variance.
+        Exact without smoothing and iterations. With smoothing, noise that varies over the sky is
+        taken as one of its weighted mean variance.
 
         Args:
             variance: of each cell and Stokes parameter [uK^2], one number or a full-sky RING map.
@@ -220,6 +230,7 @@ class PseudoSpectra:
             EE and BB, or TT.
         """
         area = 4.0 * np.pi / self.mask.size
+        variance = np.where(self.mask, variance, 0.0)
         if self.options.smoothing:
             mean = np.mean(self.weight**2 * variance) / np.mean(self.weight**2)
             # As if it were a sky of flat spectrum, seen without beam and cells.
@@ -377,9 +388,9 @@ class PseudoSpectra:
     def _beams(self, fwhm: float) -> dict[str, Float[np.ndarray, " ell"]]:
         """Window of each spectrum: a beam of this FWHM [arcmin], and the cells."""
         scalar, spin2 = _gaussian(fwhm, np.arange(self._sht.lmax + 1))
-        if self.options.pixel_window:
-            temperature, polarisation = hp.pixwin(self.nside, pol=True, lmax=self._sht.lmax)
-            scalar, spin2 = scalar * temperature, spin2 * polarisation
+        if self.options.transfer is not None:
+            rows = np.asarray(self.options.transfer)[..., : self._sht.lmax + 1]
+            scalar, spin2 = np.broadcast_to(rows, (2, scalar.size)) * (scalar, spin2)
         fields = {"T": scalar, "E": spin2, "B": spin2}
         return {a + b: fields[a] * fields[b] for a in fields for b in fields}
 
@@ -406,7 +417,7 @@ class PseudoSpectra:
         if not self.options.decouple:
             return np.eye(square.shape[0]) / np.mean(self.weight**2)
         condition = np.linalg.cond(square)
-        if not condition < 1e10:
+        if not condition < 1e6:
             raise ValueError(
                 f"bins: expected bins that {self.fsky:.1%} of the sky can tell apart, got bins for "
                 f"which the coupling of {name} has no inverse (condition {condition:.1g}). Take "
