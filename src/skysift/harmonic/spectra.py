@@ -1,13 +1,12 @@
-"""Gaussian fields of given power spectra, and plain power spectra of maps."""
+"""Gaussian fields of given power spectra, and spectra of coefficients."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Complex, Float
 
-from skysift.grid import Ordering
 from skysift.harmonic.sht import SHT, multipoles
-from skysift.maps import Maps, Stokes
+from skysift.maps import Stokes
 
 
 def gaussian_alm(
@@ -90,51 +89,3 @@ def cross_cl(
     flat = product.reshape(-1, ell.size)
     sums = np.stack([np.bincount(ell, row, lmax + 1) for row in flat])
     return (sums / (2 * np.arange(lmax + 1) + 1)).reshape(*product.shape[:-1], lmax + 1)
-
-
-def auto_spectra(
-    maps: Maps, lmax: int | None = None, iterations: int = 3
-) -> dict[str, Float[np.ndarray, "*channel ell"]]:
-    """Power spectra of each map with itself, divided by the sky fraction.
-
-    Cells outside the grid and missing ones count as zero, and the spectrum is divided by the
-    fraction of the sky that is left. The mask's coupling of multipoles and its mixing of E into B
-    stay: on a cut sky this shows orders of magnitude, a pseudo-C_l estimate removes the coupling.
-
-    Args:
-        maps: on any grid with a place on the sphere.
-        lmax: largest multipole, `3 * nside - 1` by default.
-        iterations: of the analysis.
-
-    Returns:
-        C_l by name, in the square of the maps' unit: TT for I; EE, BB, EB for QU; for IQU also TE,
-        TB.
-
-    Examples:
-        >>> from skysift.grid import Grid
-        >>> maps = Maps(np.ones((1, 768)), Grid(8), Stokes.I)
-        >>> cl = auto_spectra(maps, lmax=16)["TT"]
-        >>> bool(np.isclose(cl[0], 4 * np.pi))
-        True
-    """
-    maps = maps.reordered(Ordering.RING)
-    sht = SHT(
-        maps.grid.require_nside(), 3 * maps.grid.require_nside() - 1 if lmax is None else lmax
-    )
-    values = np.asarray(maps.values)
-    kept = np.asarray(np.isfinite(values).all(axis=-2))
-    full = np.zeros((*values.shape[:-1], sht.npix))
-    full[..., maps.grid.index] = np.where(kept[..., None, :], values, 0.0)
-    fsky = kept.sum(axis=-1, keepdims=True) / sht.npix
-    fields: dict[str, np.ndarray] = {}
-    if "I" in maps.stokes.value:
-        fields["T"] = sht.analysis(full[..., 0, :], iterations=iterations)
-    if "Q" in maps.stokes.value:
-        polarised = sht.analysis(full[..., -2:, :], spin=2, iterations=iterations)
-        fields["E"], fields["B"] = polarised[..., 0, :], polarised[..., 1, :]
-    pairs = ("TT", "EE", "BB", "TE", "EB", "TB")
-    return {
-        pair: cross_cl(fields[pair[0]], fields[pair[1]], sht.lmax) / fsky
-        for pair in pairs
-        if pair[0] in fields and pair[1] in fields
-    }

@@ -71,9 +71,8 @@ def _results(data: ReportData) -> list[_Plan]:
         _Plan(
             "spectra",
             "Spectra of the recovered CMB",
-            "Pseudo-spectra divided by the sky fraction, binned. On a cut sky part of the E power "
-            "leaks into B: compare with the input on the same cells where it is drawn, rather than "
-            "with theory.",
+            "Bandpowers, freed from the effect of the mask where it is large enough; B modes "
+            "purified of E. Where noise dominates some are negative, which the logarithm hides.",
             bool(curves),
             lambda: chart_figures.spectra(curves),
         ),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from skysift.harmonic import CMBSpectra, auto_spectra
+from skysift.grid import Grid
+from skysift.harmonic import Bandpowers, CMBSpectra, PseudoOptions, PseudoSpectra
 from skysift.maps import Maps, Stokes
 from skysift.report.data import ReportData
 from skysift.report.views import ComponentView
@@ -42,8 +43,8 @@ class Spectrum:
 def cmb_spectra(data: ReportData, theory: CMBSpectra | None = None) -> tuple[Spectrum, ...]:
     """Spectra of the recovered CMB, of its input and the difference, theory and noise.
 
-    Pseudo-C_l over the sky fraction: right on average for power that varies slowly with multipole,
-    but on a cut sky some E power appears as B.
+    Freed from the mask and purified; on masks too small for that, pseudo-spectra over the sky
+    fraction, in which some E power appears as B.
 
     Args:
         data: of a polarised fit.
@@ -55,15 +56,20 @@ def cmb_spectra(data: ReportData, theory: CMBSpectra | None = None) -> tuple[Spe
     cmb = next((c for c in data.components if c.name == "cmb"), None)
     if cmb is None or data.stokes is Stokes.I or data.grid.nside is None:
         return ()
-    spectra = [_pseudo("recovered CMB", cmb.values, data)]
+    parts = {"recovered CMB": cmb.values}
     if cmb.truth is not None:
-        spectra.append(_pseudo("input CMB, same cells", cmb.truth, data))
-        spectra.append(_pseudo("recovered − input", cmb.values - cmb.truth, data))
-    ell = spectra[0].ell
+        parts["input CMB, same cells"] = cmb.truth
+        parts["recovered − input"] = cmb.values - cmb.truth
+    measured = _measured(np.stack(list(parts.values())), data)
+    spectra = [
+        Spectrum(name, measured.ell, ee, bb)
+        for name, ee, bb in zip(parts, measured.values["EE"], measured.values["BB"], strict=True)
+    ]
+    top = measured.bins.lmax if theory is None else min(measured.bins.lmax, theory.lmax)
+    ell = np.arange(2.0, top + 1)
     if theory is not None:
-        top = min(int(ell[-1]), theory.lmax)
         _, ee, bb, _ = theory.cl(lmax=top)
-        spectra.append(Spectrum("theory, r = 0", ell[: top - 1], ee[2:], bb[2:], is_theory=True))
+        spectra.append(Spectrum("theory, r = 0", ell, ee[2:], bb[2:], is_theory=True))
     if data.weights_are_noise:
         spectra.append(_white_noise(cmb, data, ell))
     return tuple(spectra)
@@ -91,12 +97,17 @@ def binned(
     return centre, np.bincount(which, weight * cl)[keep] / total[keep]
 
 
-def _pseudo(name: str, values: Float[np.ndarray, "stokes cell"], data: ReportData) -> Spectrum:
-    letters, lmax = data.stokes.value, 2 * data.grid.require_nside()
-    polarised = values[[letters.index("Q"), letters.index("U")]]
-    # One iteration brings the quadrature error far below the leakage of the cut sky.
-    cl = auto_spectra(Maps(polarised, data.grid, Stokes.QU), lmax, iterations=1)
-    return Spectrum(name, np.arange(2.0, lmax + 1), cl["EE"][2:], cl["BB"][2:])
+def _measured(values: Float[np.ndarray, "map stokes cell"], data: ReportData) -> Bandpowers:
+    letters = data.stokes.value
+    polarised = values[:, [letters.index("Q"), letters.index("U")]]
+    known = np.isfinite(polarised).all(axis=(0, 1))
+    grid = Grid(data.grid.nside, data.grid.ordering, data.grid.index[known])
+    maps = Maps(polarised[..., known], grid, Stokes.QU)
+    try:
+        return PseudoSpectra.of(grid)(maps)
+    except ValueError:  # the mask leaves nothing to purify, or cannot tell the bins apart
+        plain = PseudoOptions(apodisation=0.0, purify=False, decouple=False)
+        return PseudoSpectra.of(grid, plain)(maps)
 
 
 def _white_noise(component: ComponentView, data: ReportData, ell: np.ndarray) -> Spectrum:
