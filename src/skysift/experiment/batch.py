@@ -152,8 +152,10 @@ def run_share(
         share: which tasks are this process's own.
         on_outcome: called after each task.
     """
-    missing = [part.tasks[n] for part in parts for n in sorted(part.left)]
-    Serial().run(run_task, share.of(missing), on_outcome=on_outcome)
+    # Of all tasks, not of those left: processes may look at different times.
+    mine = share.of([(part, n) for part in parts for n in range(len(part.tasks))])
+    left = [part.tasks[n] for part, n in mine if n in part.left]
+    Serial().run(run_task, left, on_outcome=on_outcome)
 
 
 def carry_out(
