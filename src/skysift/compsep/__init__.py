@@ -1,5 +1,6 @@
 """Parametric component separation with patches."""
 
+from skysift.compsep.devices import over_devices as over_devices
 from skysift.compsep.ilc import InternalLinear as InternalLinear
 from skysift.compsep.ilc import internal_linear_combination as internal_linear_combination
 from skysift.compsep.newton import Iteration as Iteration

@@ -1,7 +1,11 @@
-"""Newton systems of many small blocks, as batches of dense Cholesky factors."""
+"""Newton systems of many small blocks, as batches of dense Cholesky factors.
+
+The devices that the calling thread may use take the batches in turns.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_array
 
+from skysift.compsep.devices import take_turns, usable
 from skysift.compsep.linear import BOUND_PASSES, AbstractSystem, Box, Step
 from skysift.compsep.structure import Structure, SymmetricMatrix
 
@@ -80,12 +85,10 @@ class DenseBlocks(AbstractSystem):
             dense = _dense(bucket, matrix)
             vectors = [_spread(bucket, vector, 0) for vector in (gradient, box.low, box.high)]
             free = _spread(bucket, box.free, False)
-            for part in _batches(bucket):
-                moved, good = _bounded_solve(*_padded(_batch(bucket), part, dense, *vectors, free))
+            for part, (moved, good) in _solved(_bounded_solve, bucket, dense, *vectors, free):
                 members = bucket.members[part]
-                count = members.shape[0]
-                change[members[members >= 0]] = np.asarray(moved)[:count][members >= 0]
-                positive[bucket.blocks[part]] = np.asarray(good)[:count]
+                change[members[members >= 0]] = moved[members >= 0]
+                positive[bucket.blocks[part]] = good
         return Step(change, positive)
 
     def inverse_entries(
@@ -100,6 +103,17 @@ class DenseBlocks(AbstractSystem):
             diagonal[bucket.members[used]] = np.einsum("bii->bi", inverse)[used]
             off[bucket.entry] = inverse[bucket.place]
         return SymmetricMatrix(self.structure, diagonal, off)
+
+    def log_determinant(
+        self, matrix: SymmetricMatrix, free: Bool[np.ndarray, " parameter"]
+    ) -> Float[np.ndarray, " block"]:
+        """Pivots of every block's factor."""
+        out = np.zeros(self.structure.blocks)
+        for bucket in self.buckets:
+            dense, moving = _dense(bucket, matrix), _spread(bucket, free, False)
+            for part, (values,) in _solved(_log_determinants, bucket, dense, moving):
+                out[bucket.blocks[part]] = values
+        return out
 
     def inverse(
         self, matrix: SymmetricMatrix, free: Bool[np.ndarray, " parameter"], otherwise: np.ndarray
@@ -144,6 +158,19 @@ def _padded(batch: int, part: slice, *arrays: np.ndarray) -> tuple[np.ndarray, .
     return tuple(
         np.concatenate([a, np.repeat(a[:1], short, axis=0)]) if short else a for a in chosen
     )
+
+
+def _solved(
+    function: Callable, bucket: _Bucket, *arrays: np.ndarray
+) -> Iterator[tuple[slice, tuple[np.ndarray, ...]]]:
+    """Results of a compiled function of arrays with a row per block, batch by batch."""
+    batch = _batch(bucket)
+
+    def solve(part: slice) -> tuple[slice, tuple[np.ndarray, ...]]:
+        out = function(*_padded(batch, part, *arrays))
+        return part, tuple(np.asarray(x)[: part.stop - part.start] for x in out)
+
+    return take_turns(solve, _batches(bucket), usable())
 
 
 def _spread(bucket: _Bucket, vector: np.ndarray, fill: float | bool) -> np.ndarray:
@@ -209,11 +236,8 @@ def _inverses(
     bucket: _Bucket, matrix: SymmetricMatrix, free: Bool[np.ndarray, " parameter"]
 ) -> Float[np.ndarray, "batch width width"]:
     dense, moving = _dense(bucket, matrix), _spread(bucket, free, False)
-    batches = [
-        _masked_inverse(*_padded(_batch(bucket), part, dense, moving)) for part in _batches(bucket)
-    ]
-    sizes = [part.stop - part.start for part in _batches(bucket)]
-    return np.concatenate([np.asarray(b)[:size] for b, size in zip(batches, sizes, strict=True)])
+    solved = _solved(_masked_inverse, bucket, dense, moving)
+    return np.concatenate([inverse for _, (inverse,) in solved])
 
 
 @jax.jit
@@ -223,4 +247,11 @@ def _masked_inverse(dense, free):
     half = jax.lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
     inverse = jnp.einsum("bki,bkj->bij", half, half) / (scale[:, :, None] * scale[:, None, :])
     known = free[:, :, None] & free[:, None, :] & good[:, None, None]
-    return jnp.where(known, inverse, jnp.nan)
+    return (jnp.where(known, inverse, jnp.nan),)
+
+
+@jax.jit
+def _log_determinants(dense, free):
+    factor, scale, good = _scaled_factor(dense, free)
+    half = jnp.log(jnp.einsum("bii->bi", factor)) + jnp.where(free, jnp.log(scale), 0.0)
+    return (jnp.where(good, 2.0 * jnp.sum(half, axis=-1), jnp.nan),)

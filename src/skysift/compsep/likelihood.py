@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from skysift.compsep.devices import take_turns, usable
 from skysift.compsep.kernel import CellAmplitudes, CellTerms, Kernel
 from skysift.compsep.structure import Structure, SymmetricMatrix
+
+if TYPE_CHECKING:
+    from jaxlib._jax import Device
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,10 @@ class Evaluation:
         )
 
 
+_GRAIN = 1024
+"""Cells that several devices divide a small problem by, however large their tiles are."""
+
+
 def _cores() -> int:
     """Cores this process may use, which on a cluster are fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
@@ -55,34 +65,47 @@ class Stream:
     """How cells pass through the kernel.
 
     A tile is what one step of the compiled loop works on (on a CPU its arrays should fit the
-    cache), a chunk what one call takes. Arrays never exist for all cells and channels at once but
-    as data.
+    cache), a chunk what one call takes, on one device. Arrays never exist for all cells and
+    channels at once but as data. Each chunk is computed by the same program on whichever device:
+    their number and speed change no digit.
+
+    Args:
+        chunk: cells, a multiple of the tile.
+        tile: cells.
+        threads: of each device, that prepare chunks and wait for them.
+        devices: that take the chunks; by default, and under `jax.default_device` always, those that
+            the thread may use that evaluates.
     """
 
     chunk: int
     tile: int
     threads: int
+    devices: tuple[Device, ...] | None = None
 
     @staticmethod
     def default() -> Stream:
         """Sizes measured to be good on the backend in use."""
-        if jax.default_backend() == "cpu":
-            return Stream(chunk=4096, tile=1024, threads=_cores())
+        if usable()[0].platform == "cpu":
+            # Devices that share the cores (--xla_force_host_platform_device_count).
+            sharing = len(jax.local_devices(backend="cpu"))
+            return Stream(chunk=4096, tile=1024, threads=max(1, _cores() // sharing))
         return Stream(chunk=1 << 18, tile=1 << 18, threads=1)
+
+    def spread(self, cells: int) -> Stream:
+        """This stream on the devices in use, its chunks small enough that cells reach all."""
+        devices = usable(self.devices)
+        if len(devices) == 1:
+            return replace(self, devices=devices)
+        share = -(-cells // len(devices))
+        grain = self.tile if share > self.tile else min(self.tile, _GRAIN)
+        chunk = min(self.chunk, -(-share // grain) * grain)
+        return replace(self, chunk=chunk, tile=min(self.tile, chunk), devices=devices)
 
     def chunks(self, cells: int) -> Iterator[slice]:
         """Slices of at most a chunk."""
         return (
             slice(start, min(start + self.chunk, cells)) for start in range(0, cells, self.chunk)
         )
-
-    def map(self, function: Callable, items: Iterator) -> Iterator:
-        """Apply a function to items, in order, on this stream's threads."""
-        if self.threads == 1:
-            yield from map(function, items)
-            return
-        with ThreadPoolExecutor(self.threads) as pool:
-            yield from pool.map(function, items)
 
 
 @dataclass(frozen=True)
@@ -123,39 +146,78 @@ class Likelihood:
             theta: patch parameters.
             blocks: which blocks are wanted, all by default.
         """
-        structure = self.structure
-        free = len(structure.counts)
         wanted = (
-            None if blocks is None or blocks.all() else np.flatnonzero(blocks[structure.cell_block])
+            None
+            if blocks is None or blocks.all()
+            else np.flatnonzero(blocks[self.structure.cell_block])
         )
+        return self._assemble(theta, self._values(theta, wanted), wanted, blocks)
+
+    def cell_terms(self, theta: Float[np.ndarray, " parameter"]) -> CellTerms:
+        """Objective, gradient and Hessians of each cell by itself, priors left out.
+
+        Args:
+            theta: patch parameters.
+        """
+        free = len(self.structure.counts)
+        triangle = free * (free + 1) // 2
+        values = jnp.asarray(self._values(theta, None))
+        gradient, hessian, gauss_newton = jnp.split(
+            values[1:], np.cumsum([free, triangle]), axis=0
+        )
+        return CellTerms(values[0], gradient, hessian, gauss_newton)
+
+    def _values(
+        self, theta: np.ndarray, wanted: Int[np.ndarray, " cell"] | None
+    ) -> Float[np.ndarray, "term cell"]:
+        """Terms of the wanted cells, all by default, as `_assemble` takes them."""
+        free = len(self.structure.counts)
         cells = self.cells if wanted is None else wanted.size
         values = np.empty((1 + free + free * (free + 1), cells))
 
-        def work(part: slice) -> None:
-            where = part if wanted is None else wanted[part]
-            terms = _terms(self.kernel, *self._inputs(theta, where), self.stream.tile)
+        def keep(part: slice, terms: jax.Array) -> None:
             values[:, part] = np.asarray(terms)[:, : part.stop - part.start]
 
-        for _ in self.stream.map(work, self.stream.chunks(cells)):
+        for _ in self._stream(_terms, keep, theta, wanted):
             pass
-        return self._assemble(theta, values, wanted, blocks)
+        return values
 
     def amplitudes(
         self, theta: Float[np.ndarray, " parameter"]
     ) -> Iterator[tuple[slice, CellAmplitudes]]:
         """Amplitudes of each cell, a chunk at a time."""
 
-        def work(part: slice) -> tuple[slice, CellAmplitudes]:
-            out = _amplitudes(self.kernel, *self._inputs(theta, part), self.stream.tile)
+        def keep(part: slice, out: CellAmplitudes) -> tuple[slice, CellAmplitudes]:
             size = part.stop - part.start
             return part, jax.tree.map(lambda x: np.asarray(x)[..., :size], out)
 
-        yield from self.stream.map(work, self.stream.chunks(self.cells))
+        yield from self._stream(_amplitudes, keep, theta)
 
-    def _inputs(self, theta: np.ndarray, where: slice | Int[np.ndarray, " cell"]) -> tuple:
+    def _stream(
+        self,
+        function: Callable,
+        keep: Callable[[slice, Any], Result],
+        theta: np.ndarray,
+        wanted: np.ndarray | None = None,
+    ) -> Iterator[Result]:
+        """What is kept of a compiled function of the wanted cells, in order, chunk by chunk."""
+        cells = self.cells if wanted is None else wanted.size
+        stream = self.stream.spread(self.cells)
+        assert stream.devices is not None
+
+        def work(part: slice) -> Result:
+            where = part if wanted is None else wanted[part]
+            inputs = self._inputs(theta, where, stream.chunk)
+            return keep(part, function(self.kernel, *inputs, stream.tile))
+
+        yield from take_turns(work, stream.chunks(cells), stream.devices, stream.threads)
+
+    def _inputs(
+        self, theta: np.ndarray, where: slice | Int[np.ndarray, " cell"], chunk: int
+    ) -> tuple:
         """Arrays of the chosen cells, padded to a chunk with the first of them and no data."""
         index = self.structure.index[:, where]
-        pad = self.stream.chunk - index.shape[-1]
+        pad = chunk - index.shape[-1]
         data = self.data[..., where]
 
         def shared(array: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from skysift.compsep import Problem, Separation, solve
+from skysift.compsep import Problem, Separation, over_devices, solve
 from skysift.cosmology.residuals import CMB, Residuals, foreground_recovery
 from skysift.grid import Grid, Ordering
 from skysift.maps import Maps, Stokes
@@ -241,7 +242,7 @@ def monte_carlo(
     seeds: Sequence[int],
     on_realisation: Callable[[Ensemble], None] | None = None,
 ) -> Ensemble:
-    """Separate many realisations of a sky.
+    """Separate many realisations of a sky, one on each device at a time.
 
     A realisation that fails is told in `failures` and does not lose the others.
 
@@ -249,7 +250,7 @@ def monte_carlo(
         problem: of any realisation of the sky, for instance `fit.problem`.
         realisations: of the sky.
         seeds: one realisation each.
-        on_realisation: called after each with its row.
+        on_realisation: called after each with its row, in the order in which they end.
 
     Raises:
         ValueError: for no seeds, a seed that comes twice, inputs that do not fit each other, or if
@@ -269,14 +270,19 @@ def monte_carlo(
             f"seeds: expected at least one and each once, got {seeds}. For instance range(100)."
         )
     shared = MonteCarlo.of(problem, realisations)
-    parts: list[Ensemble] = []
     failures: dict[int, str] = {}
-    for seed in seeds:
+    telling = threading.Lock()
+
+    def separated(seed: int) -> Ensemble | None:
         try:
-            parts.append(shared.realisation(seed))
+            part = shared.realisation(seed)
         except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
             failures[seed] = str(error)
-            continue
+            return None
         if on_realisation is not None:
-            on_realisation(parts[-1])
+            with telling:
+                on_realisation(part)
+        return part
+
+    parts = [part for part in over_devices(separated, seeds) if part is not None]
     return Ensemble.joined(parts, failures)
