@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from skysift.cosmology.residuals import Residuals
 from skysift.cosmology.tensor_ratio import FreeLensing, TensorRatio, fit_r
+from skysift.grid import Grid
 from skysift.harmonic import Bandpowers, CMBSpectra, PseudoOptions, PseudoSpectra
 from skysift.maps import Maps
 
@@ -93,20 +95,28 @@ def residual_spectra(left: Residuals, estimator: PseudoSpectra | None = None) ->
 
     Args:
         left: residuals, with a realisation axis or of one separation.
-        estimator: for the mask of the cells; by default plain pseudo-spectra: residuals have about
-            as much power in E as in B, so that there is little to free them from, and their power
-            is never negative.
+        estimator: for the mask of the cells; by default that of the component-separation papers,
+            pseudo-spectra divided by the sky fraction and taken for C_l: residuals have about as
+            much power in E as in B and no features that the mask could blur, and their power is
+            never negative.
 
     Raises:
         ValueError: if the maps do not fit the estimator.
     """
-    if estimator is None:
-        estimator = PseudoSpectra.of(left.total.grid, PseudoOptions(purify=False, decouple=False))
-    return ResidualSpectra(
-        estimator(_rows(left.total)),
-        estimator(left.systematic),
-        estimator(_rows(left.statistical)),
-    )
+    of = _scaled(left.total.grid) if estimator is None else estimator
+    return ResidualSpectra(of(_rows(left.total)), of(left.systematic), of(_rows(left.statistical)))
+
+
+def _scaled(grid: Grid) -> Callable[[Maps], Bandpowers]:
+    """Pseudo-spectra over the sky fraction, with windows as if the sky were full."""
+    estimator = PseudoSpectra.of(grid, PseudoOptions(purify=False, decouple=False))
+
+    def of(maps: Maps) -> Bandpowers:
+        powers = estimator(maps)
+        own = powers.bins.matrix(powers.lmax)
+        return dataclasses.replace(powers, windows=dict.fromkeys(powers.values, own), leakage={})
+
+    return of
 
 
 def _rows(maps: Maps) -> Maps:
