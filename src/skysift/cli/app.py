@@ -10,7 +10,7 @@ from importlib import metadata
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
-from skysift.cli import report, runs, separate, simulate
+from skysift.cli import bin, compare, r, report, runs, separate, simulate, validate
 from skysift.cli.common import Done
 from skysift.cli.files import fill_from_file
 from skysift.cli.interrupts import interruptible
@@ -45,6 +45,10 @@ def make_app() -> App:
     for command, examples in (
         (simulate.simulate, simulate.EXAMPLES),
         (separate.separate, separate.EXAMPLES),
+        (r.r, r.EXAMPLES),
+        (validate.validate, validate.EXAMPLES),
+        (bin.bin, bin.EXAMPLES),
+        (compare.compare, compare.EXAMPLES),
         (report.report, report.EXAMPLES),
         (runs.runs, runs.EXAMPLES),
     ):

@@ -18,7 +18,7 @@ from skysift.healpix_table import MapFormat
 from skysift.maps import Maps
 from skysift.masks import galactic_mask
 from skysift.store.fits import read_map
-from skysift.store.run import Run
+from skysift.store.run import MAPS, Run
 from skysift.store.spectra_file import read_bb
 
 _ARCMIN = np.pi / 10800.0
@@ -117,7 +117,12 @@ def tensor_ratio_of_run(run: Run, settings: RSettings, *, mask: str = "ALL") -> 
             f"{run.path}. Separate with --noise depth or sigma:PATH, or measure r of its "
             "maps/cmb.fits with --noise-depth."
         )
-    cmb = read_map(run.path / "maps" / "cmb.fits")
+    if "Q" not in data["stokes"].values:
+        raise ValueError(
+            f"source: expected a run with polarisation, got Stokes I in {run.path}. B modes are "
+            "patterns of polarisation."
+        )
+    cmb = read_map(run.path / MAPS / "cmb.fits")
     error = data["component_error"].sel(component="cmb").sel(stokes=["Q", "U"]).values
     sigma = np.full(cmb.grid.npix, np.nan)
     order = Ordering(data.attrs["ordering"])
