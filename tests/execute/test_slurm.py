@@ -36,13 +36,16 @@ def site(_slurm, tmp_path):
 
 
 def test_jobs_do_what_this_process_does_though_one_is_cancelled(site, tmp_path):
-    items = [("square", number) for number in range(8)]
+    items = [("square", number) for number in range(8)] + [("cholesky", 300)]
     serial = Serial().run(chores.do, items)
     heard = []
     outcomes = Slurm(site, interval=1.0).run(
-        chores.do, [*items, ("cancel_once", str(tmp_path / "cancelled"))], on_outcome=heard.append
+        chores.do,
+        [*items, ("threads", None), ("cancel_once", str(tmp_path / "cancelled"))],
+        on_outcome=heard.append,
     )
-    assert [outcome.value for outcome in outcomes[:-1]] == [outcome.value for outcome in serial]
+    assert [outcome.value for outcome in outcomes[:-2]] == [outcome.value for outcome in serial]
+    assert outcomes[-2].value[1:] == ("1", "1", [1])
     assert (outcomes[-1].value, outcomes[-1].attempts) == ("survived", 2)
     assert sorted(heard, key=lambda outcome: outcome.index) == outcomes
     assert str(os.getpid()) not in {outcome.worker.partition(":")[2] for outcome in outcomes}
