@@ -10,7 +10,7 @@ from importlib import metadata
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
-from skysift.cli import bin, compare, r, report, runs, separate, simulate, validate
+from skysift.cli import bin, choose_patches, compare, r, report, runs, separate, simulate, validate
 from skysift.cli.common import Done
 from skysift.cli.files import fill_from_file
 from skysift.cli.interrupts import interruptible
@@ -26,7 +26,7 @@ A first session, from nothing to a page with figures:
 
 Each command explains itself, with examples: skysift separate --help
 
-Exit codes: 0 done, 1 not converged, 2 wrong usage or input, 130 interrupted
+Exit codes: 0 done, 1 not converged or a check failed, 2 wrong usage or input, 130 interrupted
 """
 
 
@@ -48,6 +48,7 @@ def make_app() -> App:
         (r.r, r.EXAMPLES),
         (validate.validate, validate.EXAMPLES),
         (bin.bin, bin.EXAMPLES),
+        (choose_patches.choose_patches, choose_patches.EXAMPLES),
         (compare.compare, compare.EXAMPLES),
         (report.report, report.EXAMPLES),
         (runs.runs, runs.EXAMPLES),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -76,10 +77,11 @@ class Options:
         import jax
 
         logging.basicConfig(level=logging.INFO if self.debug else logging.WARNING)
-        if self.device is Device.CPU:
-            jax.config.update("jax_platforms", "cpu")
-        elif self.device is Device.GPU:
-            jax.config.update("jax_platforms", "cuda")
+        platform = {Device.CPU: "cpu", Device.GPU: "cuda"}.get(self.device)
+        if platform is None:
+            return
+        jax.config.update("jax_platforms", platform)
+        if self.device is Device.GPU:
             try:
                 jax.devices()
             except (RuntimeError, AssertionError):  # JAX raises the latter without a plugin
@@ -87,6 +89,7 @@ class Options:
                     "device: expected a GPU that JAX can use, got none. Leave --device out, or "
                     "install skysift[cuda]."
                 ) from None
+        os.environ["JAX_PLATFORMS"] = platform  # for the processes that tasks run in
 
     def say(self, *lines: object) -> None:
         """Print results, unless quiet."""

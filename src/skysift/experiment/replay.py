@@ -38,7 +38,7 @@ def stored_report(run: Run, sky: Path | None = None) -> ReportData:
     form = MapFormat(stokes=data.stokes, frame=experiment.frame)
     residuals = read_channels(run.path / RESIDUALS, instrument, form)
     data = data.with_residuals(residuals, instrument)
-    truth = _truth(run, experiment, sky)
+    truth = known_truth(run, experiment, sky)
     if truth is None:
         return data
     from skysift.experiment.problem import sky_model
@@ -46,7 +46,17 @@ def stored_report(run: Run, sky: Path | None = None) -> ReportData:
     return data.with_truth(truth, sky_model(experiment))
 
 
-def _truth(run: Run, experiment: SeparateExperiment, sky: Path | None) -> Truth | None:
+def known_truth(run: Run, experiment: SeparateExperiment, sky: Path | None = None) -> Truth | None:
+    """What went into the maps of a separation, if that can be told.
+
+    Args:
+        run: of a separation, or of a set of them.
+        experiment: of the run.
+        sky: simulated sky; by default the one of the experiment, if it is there and unchanged.
+
+    Raises:
+        ValueError: if the sky that is named has no truth.
+    """
     if sky is not None:
         truth = read_truth(Run.open(sky))
         if truth is None:

@@ -256,7 +256,8 @@ def _stationary(stored: _Stored) -> Check:
     limit = 10 * problem.options.tolerance * math.sqrt(2 * stored.objective) + blur
     found = "a Hessian that is not positive definite"
     if math.isfinite(distance):
-        found = f"the minimum is predicted {distance:.2e} away (1 is a standard deviation)"
+        unit = " (1 is a standard deviation)" if problem.measurements.calibrated else ""
+        found = f"the minimum is predicted {distance:.2e} away{unit}"
     return Check.of("distance to the minimum", distance <= limit, found, f"at most {limit:.1e}")
 
 

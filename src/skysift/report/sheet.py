@@ -42,6 +42,7 @@ class Listing:
         rows: cells as text.
         note: under the table.
         warn: cells to mark, as (row, column).
+        prose: whether the cells are sentences rather than numbers, from the third column on.
     """
 
     key: str
@@ -50,6 +51,7 @@ class Listing:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
     warn: frozenset[tuple[int, int]] = frozenset()
+    prose: bool = False
 
 
 @dataclass(frozen=True)
