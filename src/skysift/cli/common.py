@@ -76,7 +76,10 @@ class Options:
         """
         import jax
 
-        logging.basicConfig(level=logging.INFO if self.debug else logging.WARNING)
+        handler = logging.StreamHandler()
+        # Of the handler too: some libraries set the level of their own loggers.
+        handler.setLevel(logging.INFO if self.debug else logging.WARNING)
+        logging.basicConfig(level=handler.level, handlers=[handler])
         platform = {Device.CPU: "cpu", Device.GPU: "cuda"}.get(self.device)
         if platform is None:
             return
