@@ -71,6 +71,9 @@ def test_a_set_is_one_run_with_a_realisation_axis(experiment, tmp_path):
     files = {path.name for path in run.path.rglob("*") if path.is_file()}
     assert {"report.html", "mask.fits", "residuals.fits", "beta_dust.fits"} <= files
     assert not list(tmp_path.glob("*.tasks"))
+    page = tmp_path / "again.html"
+    assert main(["report", str(run.path), "-o", str(page)]) == 0
+    assert "4 of 4 realisations converged" in page.read_text()
 
 
 def test_an_interrupted_set_goes_on_where_it_was(experiment, tmp_path, monkeypatch, no_pages):

@@ -33,23 +33,29 @@ def report(
             still there and unchanged.
         debug: show where an error came from.
     """
+    from skysift.experiment.ensemble_run import KIND, stored_view
     from skysift.experiment.replay import stored_report
     from skysift.report import write_report
+    from skysift.report.ensemble import write_ensemble_page
     from skysift.store.files import explained
     from skysift.store.run import REPORT, Run
 
     stored = Run.open(run)
-    data = stored_report(stored, sky)
     path = stored.path / REPORT if output is None else output
     manifest = stored.manifest
+    facts = {
+        "experiment_text": stored.experiment_text,
+        "command": manifest.command,
+        "manifest": manifest.facts(),
+    }
     with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_report(
-            path,
-            data,
-            experiment_text=stored.experiment_text,
-            command=manifest.command,
-            manifest=manifest.facts(),
-        )
+        if manifest.kind == KIND:
+            view = stored_view(stored, sky)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_ensemble_page(path, view, **facts)
+        else:
+            data = stored_report(stored, sky)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_report(path, data, **facts)
     Options(debug=debug).say(f"report: {path}")
     return Done()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,14 +15,18 @@ from skysift.cosmology import (
 )
 from skysift.experiment.config import SeparateExperiment
 from skysift.experiment.fingerprint import Fingerprint
+from skysift.experiment.replay import known_truth
 from skysift.experiment.runs import Order
 from skysift.experiment.sources import MapSource
-from skysift.experiment.text import to_text
+from skysift.experiment.text import load, to_text
 from skysift.sky.simulate import Truth
 from skysift.store.ensemble import write_ensemble
 from skysift.store.manifest import Fact, Manifest
 from skysift.store.products import read_truth
-from skysift.store.run import EXPERIMENT, REPORT, Draft, drafted
+from skysift.store.run import EXPERIMENT, RATIO, REPORT, SPECTRA, Draft, Run, drafted
+
+if TYPE_CHECKING:
+    from skysift.report.ensemble import EnsembleView
 
 KIND = "monte-carlo"
 """Kind of such a run in its manifest."""
@@ -66,7 +71,8 @@ def write_ensemble_run(
             )
         order.check()
         with draft.stage("report"):
-            _page(draft, head, experiment, ensemble, spectra, ratio, truth)
+            view = _view(experiment, ensemble, spectra, ratio, truth)
+            _page(draft, head, view, experiment)
 
 
 def _summary(
@@ -97,20 +103,44 @@ def _summary(
     return numbers
 
 
-def _page(
-    draft: Draft,
-    head: Manifest,
+def stored_view(run: Run, sky: Path | None = None) -> EnsembleView:
+    """What the page of a stored set shows.
+
+    Args:
+        run: of realisations.
+        sky: simulated sky to compare with; by default the one of the experiment, if it is there and
+            unchanged.
+
+    Raises:
+        ValueError: if the run is damaged, or the sky does not hold its cells.
+    """
+    experiment = load(run.path / EXPERIMENT, SeparateExperiment)
+    return _view(
+        experiment,
+        Ensemble.from_dataset(run.dataset()),
+        ResidualSpectra.from_dataset(run.dataset(SPECTRA)),
+        TensorRatio.from_dataset(run.dataset(RATIO)),
+        known_truth(run, experiment, sky),
+    )
+
+
+def _view(
     experiment: SeparateExperiment,
     ensemble: Ensemble,
     spectra: ResidualSpectra,
     ratio: TensorRatio,
     truth: Truth | None,
-) -> None:
-    from skysift.report.ensemble import EnsembleView, write_ensemble_page  # matplotlib is slow
+) -> EnsembleView:
+    from skysift.report.ensemble import EnsembleView  # matplotlib is slow
 
     known = {} if truth is None else truth.on(ensemble.grid).parameters
     sky = Path(experiment.maps[0]).name
-    view = EnsembleView(ensemble, spectra, ratio, known, f"{experiment.model} · {sky}")
+    return EnsembleView(ensemble, spectra, ratio, known, f"{experiment.model} · {sky}")
+
+
+def _page(draft: Draft, head: Manifest, view: EnsembleView, experiment: SeparateExperiment) -> None:
+    from skysift.report.ensemble import write_ensemble_page  # matplotlib is slow
+
     write_ensemble_page(
         draft.directory / REPORT,
         view,
