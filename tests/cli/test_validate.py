@@ -115,7 +115,7 @@ def test_command_writes_its_page_and_says_how_it_went(copy, capsys, monkeypatch)
     quick = ["--scales", "1e-2", "--steps", "1", "--iterations", "0"]
     contour = ["--contour", "beta-dust:0", "beta_pl:1", "--perturb.beta-pl", "0:2"]
     assert main(["validate", str(copy), *quick, *contour]) == 0
-    assert drawn == ["perturbed", "surface", "chi2", "chi2-map", "coverage", "pulls"]
+    assert drawn == ["perturbed", "surface", "gradients", "chi2", "chi2-map", "coverage", "pulls"]
     assert "All 12 checks passed" in capsys.readouterr().out
     page = (copy / "validate.html").read_text()
     assert "All 12 checks passed" in page

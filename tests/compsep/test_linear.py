@@ -174,6 +174,48 @@ def test_entries_of_the_inverse(solver, make):
     )
 
 
+@pytest.mark.parametrize("solver", [DenseBlocks, SparseFactor])
+@pytest.mark.parametrize("make", [nested, tangled])
+def test_determinants_of_the_blocks(solver, make):
+    structure = make()
+    matrix = positive(structure)
+    free = np.arange(structure.size) % 5 != 2
+    expected = [
+        np.linalg.slogdet(dense(matrix)[np.ix_(inside, inside)])[1]
+        for block in range(structure.blocks)
+        for inside in [np.flatnonzero(free & (structure.block == block))]
+    ]
+    found = solver(structure).log_determinant(matrix, free)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("solver", [DenseBlocks, SparseFactor])
+def test_determinant_of_an_indefinite_block_is_unknown(solver):
+    structure = nested()
+    matrix = positive(structure, units=False)
+    matrix = matrix.plus_diagonal(np.where(np.arange(structure.size) == 0, -20.0, 0.0))
+    found = solver(structure).log_determinant(matrix, np.ones(structure.size, bool))
+    np.testing.assert_array_equal(
+        np.isnan(found), np.arange(structure.blocks) == structure.block[0]
+    )
+
+
+def test_nothing_free_has_determinant_one():
+    structure = nested()
+    held = np.zeros(structure.size, bool)
+    for solver in (DenseBlocks, SparseFactor):
+        found = solver(structure).log_determinant(positive(structure), held)
+        np.testing.assert_array_equal(found, np.zeros(structure.blocks))
+
+
+def test_determinants_need_the_factor():
+    structure = nested()
+    with pytest.raises(ValueError, match="Raise SolverOptions.memory"):
+        ConjugateGradient(structure).log_determinant(
+            positive(structure), np.ones(structure.size, bool)
+        )
+
+
 def test_probed_diagonal_of_the_inverse_is_close():
     structure = tangled()
     matrix = positive(structure)

@@ -6,11 +6,14 @@ import pytest
 
 import skysift as ss
 from skysift.compsep.perturb import (
+    cell_pulls,
     gradient_error,
+    nearby,
     newton_distance,
     position,
     profiles,
     rounding,
+    slopes,
     surface,
 )
 from skysift.patches import KMeans, Patches
@@ -151,3 +154,51 @@ def test_rounding_is_between_noise_and_objective(fit):
 def test_wrong_input(fit, call, message):
     with pytest.raises(ValueError, match=message):
         call(fit.problem, fit.theta)
+
+
+def test_slopes_are_rounding_at_the_solution_and_newton_steps_beside_it(fit):
+    problem, theta = fit.problem, fit.theta
+    at_solution = slopes(problem, theta)
+    assert list(at_solution) == ["beta_dust", "beta_pl"]
+    assert max(np.abs(values).max() for values in at_solution.values()) < 1e-6
+    patch, step = 1, 1e-4
+    moved = theta.copy()
+    moved[patch] += step
+    beside = slopes(problem, moved)["beta_dust"]
+    curvature = problem.likelihood.evaluate(theta).hessian.diagonal[patch]
+    inside = problem.patches.labels["beta_dust"] == patch
+    unit = np.sqrt(problem.likelihood.evaluate(moved).gauss_newton.diagonal[patch])
+    np.testing.assert_allclose(beside[inside], step * curvature / unit, rtol=1e-2)
+    np.testing.assert_allclose(beside[~inside], 0.0, atol=1e-6)
+
+
+def test_slopes_leave_out_what_pushes_against_a_bound(fit):
+    theta = fit.theta + 0.1
+    problem = dataclasses.replace(fit.problem, low=theta)
+    assert np.all(problem.likelihood.evaluate(theta).gradient[:3] > 0)
+    np.testing.assert_array_equal(slopes(problem, theta)["beta_dust"], 0.0)
+
+
+def test_pulls_of_cells_cancel_over_a_patch_and_have_unit_scatter(fit):
+    problem, theta = fit.problem, fit.theta
+    terms = problem.likelihood.cell_terms(theta)
+    diagonal = {"beta_dust": 0, "beta_pl": 2}
+    for row, (name, pulls) in enumerate(cell_pulls(problem, theta).items()):
+        curvature = np.asarray(terms.gauss_newton)[diagonal[name]]
+        asked = pulls * np.sqrt(curvature)
+        np.testing.assert_allclose(asked, -np.asarray(terms.gradient)[row])
+        total = np.bincount(problem.patches.labels[name], asked)
+        size = np.bincount(problem.patches.labels[name], np.abs(asked))
+        assert np.all(np.abs(total) < 1e-6 * size)
+        assert 0.75 < np.std(pulls) < 1.25
+
+
+def test_a_point_nearby_is_half_a_standard_deviation_away_and_within_bounds(fit):
+    problem, theta = fit.problem, fit.theta
+    point = nearby(problem, theta, seed=1)
+    rise = float(np.sum(problem.likelihood.evaluate(point).objective)) - fit.objective
+    assert 0.01 < rise < 0.5 * theta.size
+    np.testing.assert_array_equal(point, nearby(problem, theta, seed=1))
+    assert np.any(point != nearby(problem, theta, seed=2))
+    bounded = nearby(dataclasses.replace(problem, low=theta), theta, seed=1)
+    np.testing.assert_array_equal(bounded, np.maximum(point, theta))

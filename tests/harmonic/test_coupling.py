@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from ducc0.misc.experimental import coupling_matrix_rect
 
 from skysift.harmonic.coupling import Kernel, couplings
 
@@ -42,6 +43,17 @@ def test_matrices_are_sums_of_wigner_symbols(pair):
             scale = (2 * l2 + 1) / (4 * np.pi)
             assert found.even[l1, l2] == pytest.approx(scale * sums[0], abs=1e-12)
             assert found.odd[l1, l2] == pytest.approx(scale * sums[1], abs=1e-12)
+
+
+def test_matrices_are_those_of_ducc0():
+    pairs = [(Kernel.SCALAR,) * 2, (Kernel.SCALAR, Kernel.SPIN2), (Kernel.SPIN2,) * 2]
+    size, power = 40, 1.0 / (1.0 + np.arange(40.0)) ** 2
+    scalar, mixed, spin2 = couplings(power, size - 1, size - 1, pairs)
+    # ducc0 leaves the 2 l2 + 1 of the sky out; 4 gives the even and the odd matrix.
+    ducc = coupling_matrix_rect(np.stack([power] * 3), [0, 1, 4], np.zeros((4, size, size)))
+    expected = ducc * (2 * np.arange(size) + 1)
+    found = np.stack([scalar.even, mixed.even, spin2.even, spin2.odd])
+    np.testing.assert_allclose(found, expected, atol=1e-13)
 
 
 def test_the_full_sky_couples_nothing():

@@ -65,7 +65,24 @@ def test_pulls_of_components(example):
     assert f"Q, rms {rms:.2f}" in figure.axes[0].get_legend_handles_labels()[1][0]
 
 
+def test_maps_of_the_gradient_have_their_own_colours(example):
+    cells = example.data.grid.size
+    small = {"beta_dust": np.linspace(-1e-9, 1e-9, cells), "beta_pl": np.linspace(-1, 1, cells)}
+    large = {name: 100 * values for name, values in small.items()}
+    maps = [
+        validate_figures.GradientMaps("here", small),
+        validate_figures.GradientMaps("beside", large),
+    ]
+    figure = validate_figures.gradient_maps(example.data.grid, maps)
+    images = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title() for axes in images] == ["here", "beside"] * 2
+    tops = [axes.images[0].norm.vmax for axes in images]
+    np.testing.assert_allclose(tops, [1e-9, 1e-7, 1, 100], rtol=0.02)
+
+
 def test_what_cannot_be_drawn(example):
+    with pytest.raises(ValueError, match="maps: expected at least one"):
+        validate_figures.gradient_maps(example.data.grid, [])
     with pytest.raises(ValueError, match="profiles: expected at least one"):
         validate_figures.perturbed([])
     bare = [dataclasses.replace(c, truth=None) for c in example.data.components]

@@ -25,24 +25,24 @@ Examples:
 
 _METHODS = "forecast", "adaptive", "variance", "evidence", "predictive", "split"
 _SHOWN = 12
+_HELP = (
+    "forecast (smallest |r| + sigma that the maps let expect), adaptive (the same, with small "
+    "cells where the sky is bright), variance of the CMB, evidence or predictive error (k-means "
+    "counts), or split (cells divided where the maps show variation)."
+)
 
 
 def choose_patches(
     experiment_: Annotated[SeparateExperiment, Parameter(name="*")] = SeparateExperiment(),  # noqa: B008
     *,
-    method: str = "forecast",
+    method: Annotated[str, Parameter(help=_HELP)] = "forecast",
     options: Options = Options(),  # noqa: B008
 ) -> Done:
     """Choose the patches of the spectral parameters from the maps, without knowing the sky.
 
     Writes a map of each parameter's patches (patches/), choice.yaml and report.html, and prints the
     command that separates with them. Patches and priors of the experiment are ignored.
-
-    Args:
-        method: forecast (smallest |r| + sigma that the maps let expect), adaptive (the same, with
-            small cells where the sky is bright), variance of the CMB, evidence or predictive error
-            (k-means counts), or split (cells divided where the maps show variation).
-    """  # noqa: D417
+    """
     options.set_up()
     from skysift.experiment.choosing import choice_run
     from skysift.experiment.runs import Order

@@ -17,7 +17,7 @@ EXAMPLES = """
 Examples:
 
     skysift compare runs/few runs/many
-    skysift compare runs/few runs/many --names "50 patches,500 patches" -o comparison
+    skysift compare runs/few runs/many --name few --name "500 patches" -o comparison
     skysift compare GAL020=runs/sweep20 GAL060=runs/a,runs/b -o comparison
 """
 
@@ -26,21 +26,21 @@ PAGE = "compare.html"
 
 def compare(
     *run: str,
-    names: str | None = None,
+    name: tuple[str, ...] = (),
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     debug: Annotated[bool, Parameter(alias="-v", negative="")] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
 ) -> Done:
-    """Hold separations against each other: residual spectra, r, CMB variance, parameters.
+    """Hold separations against each other: spectra, r, CMB variance, parameters.
 
     Prints a table, and writes compare.html with its pictures as PNG files into the directory that
-    -o names. Sets of realisations (skysift separate --seeds) have spectra and r; of single
-    separations the rest is compared.
+    -o names. Sets of realisations (skysift separate --seeds) have r and spectra of the
+    residuals; of single separations the recovered CMB and the rest are compared.
 
     Args:
         run: directories that skysift separate wrote, or folders of them. NAME=RUN,RUN puts several
             under one name and colour.
-        names: one for each run, joined by commas.
+        name: of each run, in their order: --name few --name many.
         output: directory for the page and pictures.
         debug: show where an error came from.
         quiet: print nothing but errors.
@@ -49,7 +49,7 @@ def compare(
     options.set_up()
     from skysift.experiment.comparison import compared
 
-    result = compared(run, [] if names is None else [name.strip() for name in names.split(",")])
+    result = compared(run, name)
     if output is not None:
         _write(output, result)
     options.say(_table(result, output))

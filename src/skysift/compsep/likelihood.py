@@ -162,9 +162,7 @@ class Likelihood:
         free = len(self.structure.counts)
         triangle = free * (free + 1) // 2
         values = jnp.asarray(self._values(theta, None))
-        gradient, hessian, gauss_newton = jnp.split(
-            values[1:], np.cumsum([free, triangle]), axis=0
-        )
+        gradient, hessian, gauss_newton = jnp.split(values[1:], np.cumsum([free, triangle]), axis=0)
         return CellTerms(values[0], gradient, hessian, gauss_newton)
 
     def _values(

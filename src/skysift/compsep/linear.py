@@ -1,4 +1,4 @@
-"""What a linear system of a Newton step is: a bounded step, and entries of the inverse."""
+"""What a linear system of a Newton step is: a bounded step, the determinant, the inverse."""
 
 from __future__ import annotations
 
@@ -51,3 +51,9 @@ class AbstractSystem(abc.ABC):
         self, matrix: SymmetricMatrix, free: Bool[np.ndarray, " parameter"]
     ) -> SymmetricMatrix:
         """Entries of the inverse where the matrix has entries; NaN where not free or positive."""
+
+    @abc.abstractmethod
+    def log_determinant(
+        self, matrix: SymmetricMatrix, free: Bool[np.ndarray, " parameter"]
+    ) -> Float[np.ndarray, " block"]:
+        """Natural logarithm of the determinant of each block's free part; NaN unless positive."""

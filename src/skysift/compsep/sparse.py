@@ -56,6 +56,19 @@ class SparseFactor(AbstractSystem):
             free &= ~crossing
         return Step(np.where(positive[self.structure.block], change, 0.0), positive)
 
+    def log_determinant(
+        self, matrix: SymmetricMatrix, free: Bool[np.ndarray, " parameter"]
+    ) -> Float[np.ndarray, " block"]:
+        """Pivots of the factor of what is free."""
+        inside = np.flatnonzero(free)
+        if inside.size == 0:
+            return np.zeros(self.structure.blocks)
+        scale = _scale(matrix.diagonal[inside])
+        _, pivots = _factor(_sparse(matrix)[inside][:, inside], scale)
+        positive = pivots > 1e-14
+        logs = np.log(np.where(positive, pivots, np.nan)) + 2.0 * np.log(scale)
+        return np.bincount(self.structure.block[inside], logs, self.structure.blocks)
+
     def inverse_entries(
         self, matrix: SymmetricMatrix, free: Bool[np.ndarray, " parameter"]
     ) -> SymmetricMatrix:
@@ -262,3 +275,17 @@ class ConjugateGradient(AbstractSystem):
         known = free & (diagonal > 0)
         off = np.full(self.structure.rows.size, np.nan)
         return SymmetricMatrix(self.structure, np.where(known, diagonal, np.nan), off)
+
+    def log_determinant(
+        self, matrix: SymmetricMatrix, free: Bool[np.ndarray, " parameter"]
+    ) -> Float[np.ndarray, " block"]:
+        """Not by iteration: a determinant needs the factor.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"memory: expected enough for the factor of {self.structure.size} patch parameters, "
+            "got less. Raise SolverOptions.memory, or choose patches by a criterion other than "
+            "the evidence."
+        )

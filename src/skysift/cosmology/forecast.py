@@ -26,12 +26,15 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from skysift.compsep import Problem, Separation, solve
+from skysift.compsep.shrinkage import falling_patches, learn_priors, vague_priors
+from skysift.compsep.variants import with_patches, with_priors
 from skysift.cosmology.residuals import CMB
 from skysift.harmonic import CMBSpectra, PseudoOptions, PseudoSpectra
 from skysift.maps import Maps
+from skysift.patches import Patches
 
 _FLAT_FROM = 30.0
 _LARGE = 10.0
@@ -61,6 +64,35 @@ class Outlook:
         return abs(self.r) + self.sigma
 
 
+def fine_fit(problem: Problem) -> Separation:
+    """Spectral parameters of every cell under priors learnt from the data of a problem.
+
+    Two scales: values of large cells under one prior, then those of every cell under a prior
+    centred on the large cell's, of the scatter that patches of falling size show about it.
+
+    Raises:
+        ValueError: for weights that are no inverse noise variances, or cells that are not HEALPix.
+    """
+    grid, names = problem.maps.grid, [parameter.name for parameter in problem.model.free]
+    nside = grid.require_nside()
+    noise_of(problem, np.random.default_rng(0))
+
+    def of(nsides: Sequence[int]) -> Problem:
+        return with_patches(
+            problem, Patches.multires(grid, **dict(zip(names, nsides, strict=True)))
+        )
+
+    large = of([max(nside // 8, 1)] * len(names))
+    first = solve(with_priors(large, vague_priors(large)))
+    coarse = solve(with_priors(large, learn_priors(first)), start=first.theta)
+    centres = {name: coarse.patches.expand(name, coarse.parameters[name]) for name in names}
+    falling = with_patches(problem, falling_patches(problem))
+    first = solve(with_priors(falling, vague_priors(falling), centres))
+    priors = learn_priors(first, centres=centres)
+    fine = of([nside] * len(names))
+    return solve(with_priors(fine, {**vague_priors(fine), **priors}, centres))
+
+
 def plausible_foregrounds(fit: Separation, seed: int = 0) -> Maps:
     """Foregrounds that the data allow: a draw from the posterior of a fit, noiseless [uK_CMB].
 
@@ -83,9 +115,7 @@ def plausible_foregrounds(fit: Separation, seed: int = 0) -> Maps:
     centre = likelihood.prior_mean + width * generator.standard_normal(width.size)
     drawn = dataclasses.replace(
         problem,
-        likelihood=dataclasses.replace(
-            likelihood, data=likelihood.data + noise, prior_mean=centre
-        ),
+        likelihood=dataclasses.replace(likelihood, data=likelihood.data + noise, prior_mean=centre),
         options=dataclasses.replace(problem.options, errors=False),
     )
     theta = solve(drawn, start=fit.theta).theta
@@ -136,20 +166,21 @@ class Forecast:
     theory: CMBSpectra = dataclasses.field(default_factory=CMBSpectra.packaged)
 
     @staticmethod
-    def of(fit: Separation, seed: int = 0, realisations: int = 2) -> Forecast:
-        """A forecast from a fine fit under learnt priors.
+    def of(problem: Problem, seed: int = 0, realisations: int = 1) -> Forecast:
+        """A forecast from the data of a problem, whatever its patches.
 
         Args:
-            fit: as `plausible_foregrounds` takes it.
+            problem: of calibrated weights, on HEALPix cells.
             seed: of the stand-in and the noise.
             realisations: of the noise.
 
         Raises:
-            ValueError: as `plausible_foregrounds`, or for a fit without HEALPix cells.
+            ValueError: as `plausible_foregrounds`, or for cells that are not HEALPix.
         """
+        options = PseudoOptions(purify=False, smoothing=0.0)
+        estimator = PseudoSpectra.of(problem.maps.grid, options)
         seeds = [seed + 1 + number for number in range(realisations)]
-        estimator = PseudoSpectra.of(fit.grid, PseudoOptions(purify=False, smoothing=0.0))
-        return Forecast(plausible_foregrounds(fit, seed), estimator, seeds)
+        return Forecast(plausible_foregrounds(fine_fit(problem), seed), estimator, seeds)
 
     def __call__(self, fit: Separation) -> float:
         """Score of a fit's patches and priors; infinite if its separations do not converge."""
@@ -171,9 +202,7 @@ class Forecast:
             converged &= fit.status.converged
             left.append(np.asarray(fit.components[CMB].values) - systematic)
         r, sigma = self._ratio(floor.components[CMB], np.array(left))
-        return Outlook(
-            r, sigma, _rms(systematic), _rms(np.array(left)), bool(converged)
-        )
+        return Outlook(r, sigma, _rms(systematic), _rms(np.array(left)), bool(converged))
 
     def _ratio(
         self, systematic: Maps, left: Float[np.ndarray, "realisation stokes cell"]
@@ -194,7 +223,9 @@ class Forecast:
             return float(np.sum(weight(r) * (left_over - r * tensors)))
 
         top = max(float(np.max(left_over / tensors)), 0.0)
-        r = float(brentq(score, 0.0, top, xtol=1e-9)) if top > 0 and score(0.0) > 0 else 0.0
+        r = 0.0
+        if score(0.0) > 0.0:
+            r = float(root_scalar(score, bracket=(0.0, top), xtol=1e-9).root)
         return r, 1.0 / float(np.sqrt(np.sum(weight(r) * tensors)))
 
 
@@ -202,8 +233,10 @@ def _smooth(
     ell: Float[np.ndarray, " bin"], noise: Float[np.ndarray, " bin"]
 ) -> Float[np.ndarray, " bin"]:
     """White noise and an excess at low multipoles, from few realisations of the power."""
-    white = max(float(np.median(noise[ell >= _FLAT_FROM])), 0.0) if np.any(ell >= _FLAT_FROM) else (
-        max(float(np.mean(noise)), 0.0)
+    white = (
+        max(float(np.median(noise[ell >= _FLAT_FROM])), 0.0)
+        if np.any(ell >= _FLAT_FROM)
+        else (max(float(np.mean(noise)), 0.0))
     )
     shape = (_LARGE / ell) ** 2
     weight = 2.0 * ell + 1.0

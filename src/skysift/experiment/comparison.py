@@ -21,6 +21,7 @@ from skysift.report.compare_data import (
     Comparison,
 )
 from skysift.report.data import ReportData
+from skysift.report.spectra import cmb_spectra
 from skysift.store.run import EXPERIMENT, RATIO, SPECTRA, Run
 from skysift.store.table import RunsTable
 
@@ -38,7 +39,7 @@ def compared(sources: Sequence[str], names: Sequence[str] = ()) -> Comparison:
     """
     groups: list[ComparedGroup] = []
     for source in sources:
-        name, equal, listed = source.partition("=")
+        name, equal, listed = ("", "", "") if Path(source).exists() else source.partition("=")
         runs = [run for path in (listed if equal else source).split(",") for run in _runs(path)]
         read = tuple(compared_run(run) for run in runs)
         if equal:
@@ -48,7 +49,7 @@ def compared(sources: Sequence[str], names: Sequence[str] = ()) -> Comparison:
     if names:
         if len(names) != len(groups):
             raise ValueError(
-                f"names: expected {len(groups)}, one for each group, got {len(names)}: "
+                f"name: expected {len(groups)}, one for each group, got {len(names)}: "
                 f"{', '.join(names)}."
             )
         groups = [ComparedGroup(n, group.runs) for n, group in zip(names, groups, strict=True)]
@@ -122,6 +123,7 @@ def _of_separation(run: Run) -> ComparedRun:
         cmb_variance=float(np.nanvar(cmb[0], axis=-1).sum()) if cmb else np.nan,
         spectra=_spectra(run),
         ratio=_ratio(run),
+        recovered=next(iter(cmb_spectra(data)), None),
     )
 
 

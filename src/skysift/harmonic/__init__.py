@@ -7,6 +7,7 @@ from skysift.harmonic.bandpowers import Bins as Bins
 from skysift.harmonic.pseudo import PseudoOptions as PseudoOptions
 from skysift.harmonic.pseudo import PseudoSpectra as PseudoSpectra
 from skysift.harmonic.pseudo import spectra as spectra
+from skysift.harmonic.quadratic import QuadraticSpectra as QuadraticSpectra
 from skysift.harmonic.sht import SHT as SHT
 from skysift.harmonic.sht import multipoles as multipoles
 from skysift.harmonic.spectra import cross_cl as cross_cl

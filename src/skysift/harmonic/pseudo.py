@@ -78,6 +78,7 @@ class PseudoOptions:
             ValueError: for an lmax that the resolution does not hold, or bins beyond it.
         """
         cut = not mask.all()
+        purify = cut if self.purify is None else self.purify
         lmax = 2 * nside if self.lmax is None else self.lmax
         if self.lmax is None and self.bins is not None:
             lmax = self.bins.lmax
@@ -103,7 +104,6 @@ class PseudoOptions:
             )
         side = math.degrees(hp.nside2resol(nside))
         edge = max(_APODISATION, 2.0 * side) if cut else 0.0
-        purify = cut if self.purify is None else self.purify
         smoothing = 60.0 * _SMOOTHING * side if purify else 0.0
         return PseudoOptions(
             lmax,
@@ -220,7 +220,8 @@ class PseudoSpectra:
         """Bandpowers expected of white noise.
 
         Exact without smoothing and iterations. With smoothing, noise that varies over the sky is
-        taken as one of its weighted mean variance.
+        taken as one of its weighted mean variance, which is wrong in the lowest purified bins:
+        cross maps with independent noise there.
 
         Args:
             variance: of each cell and Stokes parameter [uK^2], one number or a full-sky RING map.
@@ -234,8 +235,7 @@ class PseudoSpectra:
         if self.options.smoothing:
             mean = np.mean(self.weight**2 * variance) / np.mean(self.weight**2)
             # As if it were a sky of flat spectrum, seen without beam and cells.
-            name = "EE" if polarised else "TT"
-            beam = self._beams(self.options.fwhm)[name]
+            beam = self._responses(self.options.fwhm)["E" if polarised else "T"] ** 2
             flat = np.zeros((4, beam.size))
             flat[:3, beam > 0] = area * mean / beam[beam > 0]
             names = ("EE", "BB") if polarised else ("TT",)
@@ -255,6 +255,21 @@ class PseudoSpectra:
                 np.mean(one * variance) * first + np.mean(two * variance) * second
             )
         return dict(self._decoupled({"EE": level, "BB": pure}).values)
+
+    @property
+    def response(self) -> dict[str, Float[np.ndarray, " ell"]]:
+        """What T, E and B of the prepared maps hold of the sky: beam, smoothing and transfer."""
+        return self._responses(math.hypot(self.options.fwhm, self.options.smoothing or 0.0))
+
+    def prepared(self, maps: Maps) -> Float[np.ndarray, "... stokes npix"]:
+        """The maps as they are weighted: full sky, RING, zero where not used, smoothed.
+
+        Raises:
+            ValueError: for maps of another nside, without some of the kept cells, or missing values
+                there.
+        """
+        full = filled(maps, self.mask)
+        return self._smoothed(full, maps.stokes.value) if self.options.smoothing else full
 
     @property
     def _lmax(self) -> int:
@@ -279,7 +294,7 @@ class PseudoSpectra:
 
     def _coefficients(self, maps: Maps) -> dict[str, Complex[np.ndarray, "... alm"]]:
         """Coefficients of the weighted fields T, E and B."""
-        full = self._full(maps)
+        full = self.prepared(maps)
         letters, steps = maps.stokes.value, self.options.iterations
         fields = {}
         if "I" in letters:
@@ -302,41 +317,21 @@ class PseudoSpectra:
         scalar = self._sht.analysis(twice[..., 1, :], iterations=steps)
         return second[ell] * scalar - first[ell] * vector
 
-    def _full(self, maps: Maps) -> Float[np.ndarray, "... stokes npix"]:
-        """The maps on the full sky, RING, zero where they are not used."""
-        if maps.grid.require_nside() != self.nside:
-            raise ValueError(
-                f"maps: expected nside {self.nside} as the mask has, got {maps.grid.nside}. Make "
-                "the mask at the maps' nside."
-            )
-        maps = maps.reordered(Ordering.RING)
-        values = unseen_to_nan(np.asarray(maps.values))
-        full = np.full((*values.shape[:-1], self.mask.size), np.nan)
-        full[..., maps.grid.index] = values
-        missing = self.mask & np.isnan(full).any(axis=tuple(range(full.ndim - 1)))
-        if missing.any():
-            raise ValueError(
-                f"maps: expected a value in each of the {int(self.mask.sum())} cells of the mask, "
-                f"got none in {int(missing.sum())}. Take those cells out of the mask."
-            )
-        full = np.where(self.mask, full, 0.0)
-        return self._smoothed(full, maps.stokes.value) if self.options.smoothing else full
-
     def _smoothed(
         self, full: Float[np.ndarray, "... stokes npix"], letters: str
     ) -> Float[np.ndarray, "... stokes npix"]:
         """The maps smoothed; right where the weights are not zero."""
         assert self.options.smoothing is not None
-        fine = SHT(self.nside, 4 * self.nside)  # so far that the truncation does not ring
-        ell, _ = multipoles(fine.lmax)
-        scalar, spin2 = _gaussian(self.options.smoothing, ell)
+        ell, _ = multipoles(self._sht.lmax)
+        scalar, spin2 = gaussian_response(self.options.smoothing, ell)
         parts = []
+        # One iteration: the quadrature alone mixes E into B at high multipoles.
         if "I" in letters:
-            alm = fine.analysis(full[..., :1, :], iterations=0)
-            parts.append(fine.synthesis(alm * scalar))
+            alm = self._sht.analysis(full[..., :1, :], iterations=1)
+            parts.append(self._sht.synthesis(alm * scalar))
         if "Q" in letters:
-            alm = fine.analysis(full[..., -2:, :], spin=2, iterations=0)
-            parts.append(fine.synthesis(alm * spin2, spin=2))
+            alm = self._sht.analysis(full[..., -2:, :], spin=2, iterations=1)
+            parts.append(self._sht.synthesis(alm * spin2, spin=2))
         return np.concatenate(parts, axis=-2)
 
     def _names(self, fields: set[str]) -> list[str]:
@@ -379,20 +374,20 @@ class PseudoSpectra:
             alm = self._sht.analysis(self.weight)
             power = cross_cl(alm, alm, self._sht.lmax)
         found = couplings(power, self._lmax, self._sht.lmax, pairs)
-        beams = self._beams(math.hypot(self.options.fwhm, self.options.smoothing or 0.0))
+        response = self.response
+        beam = {name: response[name[0]] * response[name[1]] for name in NAMES}
         return {
-            name: Coupling(matrix.even * beams[name], matrix.odd * beams[name])
+            name: Coupling(matrix.even * beam[name], matrix.odd * beam[name])
             for name, matrix in zip(NAMES, found, strict=True)
         }
 
-    def _beams(self, fwhm: float) -> dict[str, Float[np.ndarray, " ell"]]:
-        """Window of each spectrum: a beam of this FWHM [arcmin], and the cells."""
-        scalar, spin2 = _gaussian(fwhm, np.arange(self._sht.lmax + 1))
+    def _responses(self, fwhm: float) -> dict[str, Float[np.ndarray, " ell"]]:
+        """Window of each field: a beam of this FWHM [arcmin], and the transfer of the maps."""
+        scalar, spin2 = gaussian_response(fwhm, np.arange(self._sht.lmax + 1))
         if self.options.transfer is not None:
             rows = np.asarray(self.options.transfer)[..., : self._sht.lmax + 1]
             scalar, spin2 = np.broadcast_to(rows, (2, scalar.size)) * (scalar, spin2)
-        fields = {"T": scalar, "E": spin2, "B": spin2}
-        return {a + b: fields[a] * fields[b] for a in fields for b in fields}
+        return {"T": scalar, "E": spin2, "B": spin2}
 
     def _alone(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Inverse of the binned coupling, and windows, of a spectrum that mixes with no other."""
@@ -464,18 +459,44 @@ def spectra(
     return PseudoSpectra.of(np.asarray(mask), options)(maps, other)
 
 
-def _known(maps: Maps) -> Bool[np.ndarray, " cell"]:
+def filled(maps: Maps, mask: Bool[np.ndarray, " npix"]) -> Float[np.ndarray, "... stokes npix"]:
+    """The maps on the full sky, RING, zero outside a mask.
+
+    Raises:
+        ValueError: for maps of another nside, without some of the kept cells, or missing values
+            there.
+    """
+    nside = hp.npix2nside(mask.size)
+    if maps.grid.require_nside() != nside:
+        raise ValueError(
+            f"maps: expected nside {nside} as the mask has, got {maps.grid.nside}. Make "
+            "the mask at the maps' nside."
+        )
+    maps = maps.reordered(Ordering.RING)
     values = unseen_to_nan(np.asarray(maps.values))
-    return np.asarray(~np.isnan(values).any(axis=tuple(range(values.ndim - 1))))
+    full = np.full((*values.shape[:-1], mask.size), np.nan)
+    full[..., maps.grid.index] = values
+    missing = mask & np.isnan(full).any(axis=tuple(range(full.ndim - 1)))
+    if missing.any():
+        raise ValueError(
+            f"maps: expected a value in each of the {int(mask.sum())} cells of the mask, "
+            f"got none in {int(missing.sum())}. Take those cells out of the mask."
+        )
+    return np.where(mask, full, 0.0)
 
 
-def _gaussian(
+def gaussian_response(
     fwhm: float, ell: Int[np.ndarray, " any"]
 ) -> tuple[Float[np.ndarray, " any"], Float[np.ndarray, " any"]]:
     """Transfer function of a Gaussian of a FWHM [arcmin] for spin 0 and 2."""
     variance = math.radians(fwhm / 60.0) ** 2 / (8.0 * math.log(2.0))
     scalar = np.exp(-0.5 * ell * (ell + 1.0) * variance)
     return scalar, np.where(ell < 2, 0.0, scalar * math.exp(2.0 * variance))
+
+
+def _known(maps: Maps) -> Bool[np.ndarray, " cell"]:
+    values = unseen_to_nan(np.asarray(maps.values))
+    return np.asarray(~np.isnan(values).any(axis=tuple(range(values.ndim - 1))))
 
 
 def _away_from_edge(mask: Bool[np.ndarray, " npix"], margin: float) -> Bool[np.ndarray, " npix"]:

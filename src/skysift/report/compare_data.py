@@ -10,8 +10,10 @@ from jaxtyping import Float
 
 from skysift.cosmology import ResidualSpectra, TensorRatio
 from skysift.grid import Grid
+from skysift.report.spectra import Spectrum
 
 SINGLE = "a single separation has neither; separate with --seeds for both"
+"""Why a run has no spectra of residuals."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class ComparedRun:
         systematic_rms: of the systematic residual [uK_CMB]; NaN where it is not known.
         spectra: of the residuals, if there are any.
         ratio: likelihood of r, if there is one.
+        recovered: spectrum of the recovered CMB itself, of a single separation.
     """
 
     path: str
@@ -59,6 +62,7 @@ class ComparedRun:
     systematic_rms: float = np.nan
     spectra: ResidualSpectra | None = None
     ratio: TensorRatio | None = None
+    recovered: Spectrum | None = None
 
     @property
     def patches(self) -> int:
@@ -77,6 +81,11 @@ class ComparedGroup:
 
     name: str
     runs: tuple[ComparedRun, ...]
+
+    @property
+    def by_patches(self) -> tuple[ComparedRun, ...]:
+        """The runs in the order of their number of patches."""
+        return tuple(sorted(self.runs, key=lambda run: run.patches))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +109,8 @@ class Comparison:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
-                f"names: expected a different name for each, got {twice[0]!r} twice. Say them with "
-                "--names, or as NAME=RUN."
+                f"name: expected a different one for each, got {twice[0]!r} twice. Say them with "
+                "--name, or as NAME=RUN."
             )
         object.__setattr__(self, "notes", tuple(_notes(self.runs)))
 
@@ -121,9 +130,12 @@ def _notes(runs: Sequence[ComparedRun]) -> list[str]:
     notes = []
     bare = [run.path for run in runs if run.spectra is None and run.ratio is None]
     if bare:
-        notes.append(f"No spectra and no r in {', '.join(bare)}: {SINGLE}.")
+        notes.append(f"No spectra of residuals and no r in {', '.join(bare)}: {SINGLE}.")
     for what, lacking in (
-        ("spectra", [run.path for run in runs if run.spectra is None and run.ratio is not None]),
+        (
+            "spectra of residuals",
+            [run.path for run in runs if run.spectra is None and run.ratio is not None],
+        ),
         ("r", [run.path for run in runs if run.spectra is not None and run.ratio is None]),
     ):
         if lacking:

@@ -2,57 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from skysift.harmonic import CMBSpectra
-from skysift.report.compare_data import ComparedGroup, ComparedRun, Comparison
+from skysift.report.compare_data import ComparedRun, Comparison
 from skysift.report.map_figures import SIGNED, Sky
 from skysift.report.style import GREY, INK, SERIES, diverging, new_figure, robust_range, styled
 
 MOST_MAPS = 8
 """Runs whose maps are drawn; more are left out."""
 
+RESIDUALS = ("total", "systematic", "statistical")
+"""Residuals of the CMB, by where they come from."""
 
-def residual_spectra(comparison: Comparison, theory: CMBSpectra | None = None) -> Figure:
-    """BB of total, systematic and statistical residual of each run, over lensing and tensors.
+PARTS = (*RESIDUALS, "recovered CMB")
+"""Spectra that runs may have, by the title of their panel."""
+
+_PALEST = 0.6  # share of white in the colour of a group's run with the most patches
+
+
+def spectra(comparison: Comparison, theory: CMBSpectra | None = None) -> Figure:
+    """BB of the residuals and, of single separations, of the recovered CMB, over the theory.
 
     Args:
         comparison: of runs, of which some have spectra.
-        theory: curves to compare with.
+        theory: curves to compare with: lensing, and tensors.
 
     Raises:
         ValueError: if no run has spectra.
     """
-    groups = _having(comparison, lambda run: run.spectra is not None, "spectra")
+    drawn = _having(comparison, lambda run: bool(_powers(run)), "spectra")
     theory = theory or CMBSpectra.packaged()
-    parts = ("total", "systematic", "statistical")
-    colours = _colours(comparison)
+    every = [_powers(one.run) for one in drawn]
+    parts = [part for part in PARTS if any(part in powers for powers in every)]
     with styled():
         figure = new_figure(4.0)
-        panels = figure.subplots(1, 3, sharex=True, sharey=True)
-        top, least, most = 0, np.inf, 0.0
-        for group in groups:
-            colour = colours[group.name]
-            for order, run in enumerate(group.runs):
-                assert run.spectra is not None
-                for axes, part in zip(panels, parts, strict=True):
-                    powers = getattr(run.spectra, part)
-                    rows = np.atleast_2d(powers.values["BB"])
-                    label = group.name if order == 0 else None
-                    _curve(axes, powers.ell, rows, colour, label)
-                    mean = rows.mean(axis=0)
-                    least = min(least, mean[mean > 0].min(initial=np.inf))
-                    most = max(most, float(mean.max()))
-                top = max(top, int(run.spectra.total.ell[-1]))
-        top = min(top, theory.lmax)
+        panels = figure.subplots(1, len(parts), sharex=True, sharey=True, squeeze=False)[0]
+        for one, powers in zip(drawn, every, strict=True):
+            for axes, part in zip(panels, parts, strict=True):
+                if part in powers:
+                    _curve(axes, *powers[part], one)
+        curves = [power for powers in every for power in powers.values()]
+        top = min(int(max(ell[-1] for ell, _ in curves)), theory.lmax)
         fine = np.arange(2, top + 1)
         lensing = theory.cl(r=0.0, lmax=top)[2, 2:]
         tensors = theory.cl(r=1e-3, lmax=top)[2, 2:] - lensing
@@ -64,9 +64,10 @@ def residual_spectra(comparison: Comparison, theory: CMBSpectra | None = None) -
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
         panels[0].set_ylabel(r"$C_\ell^{BB}$ [µK²]")
-        if np.isfinite(least):
-            panels[0].set_ylim(0.3 * min(least, lensing.min()), 3 * max(most, lensing.max()))
-        _legend(figure, panels[0])
+        means = np.concatenate([rows.mean(axis=0) for _, rows in curves])
+        means = np.r_[means[means > 0], lensing]
+        panels[0].set_ylim(0.3 * means.min(), 3 * means.max())
+        _legend(figure, list(panels))
     return figure
 
 
@@ -76,23 +77,20 @@ def likelihoods(comparison: Comparison) -> Figure:
     Raises:
         ValueError: if no run has one.
     """
-    groups = _having(comparison, lambda run: run.ratio is not None, "r")
-    colours = _colours(comparison)
+    drawn = _having(comparison, lambda run: run.ratio is not None, "r")
     with styled():
         figure = new_figure(3.6)
         axes = figure.subplots()
         low, high = np.inf, -np.inf
-        for group in groups:
-            colour = colours[group.name]
-            for order, run in enumerate(group.runs):
-                assert run.ratio is not None
-                label = group.name if order == 0 else None
-                for grid, curve in zip(
-                    np.atleast_2d(run.ratio.grid), np.atleast_2d(run.ratio.likelihood), strict=True
-                ):
-                    axes.plot(grid, curve, color=colour, label=label)
-                    label, shown = None, grid[curve > 1e-3]
-                    low, high = min(low, shown[0]), max(high, shown[-1])
+        for one in drawn:
+            assert one.run.ratio is not None
+            ratio, label = one.run.ratio, one.label
+            for grid, curve in zip(
+                np.atleast_2d(ratio.grid), np.atleast_2d(ratio.likelihood), strict=True
+            ):
+                axes.plot(grid, curve, color=one.colour, label=label)
+                label, shown = None, grid[curve > 1e-3]
+                low, high = min(low, shown[0]), max(high, shown[-1])
         axes.axvline(0.0, color=INK, linewidth=0.8)
         axes.set(
             xlabel="tensor-to-scalar ratio r",
@@ -100,7 +98,7 @@ def likelihoods(comparison: Comparison) -> Figure:
             xlim=(min(low, 0.0), high),
             ylim=(0.0, 1.06),
         )
-        _legend(figure, axes)
+        _legend(figure, [axes])
     return figure
 
 
@@ -112,7 +110,7 @@ def trends(comparison: Comparison) -> Figure:
         panels = figure.subplots(2, 2)
         for group in comparison.groups:
             colour = colours[group.name]
-            runs = sorted(group.runs, key=lambda run: run.patches)
+            runs = group.by_patches
             patches = np.array([run.patches for run in runs], dtype=float)
             variance = np.array([run.cmb_variance for run in runs])
             objective = np.array([run.objective for run in runs])
@@ -138,7 +136,7 @@ def trends(comparison: Comparison) -> Figure:
             if not known:
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "not in these runs", ha="center", transform=axes.transAxes)
-        _legend(figure, panels[0, 1])
+        _legend(figure, [panels[0, 1]])
     return figure
 
 
@@ -173,7 +171,7 @@ def parameter_histograms(comparison: Comparison) -> Figure:
             axes.set(xlabel=name, xlim=(low, high))
             axes.xaxis.set_major_locator(MaxNLocator(5))
         panels[0].set_ylabel("share of the patches")
-        _legend(figure, panels[0])
+        _legend(figure, list(panels))
     return figure
 
 
@@ -183,8 +181,8 @@ def maps_minus_truth(comparison: Comparison) -> Figure:
     Raises:
         ValueError: if no input is known, or the cells have no place on the sphere.
     """
-    groups = _having(comparison, has_truth, "a known input")
-    rows = [(group.name, run) for group in groups for run in group.runs][:MOST_MAPS]
+    drawn = _having(comparison, has_truth, "a known input")[:MOST_MAPS]
+    rows = [(one.group, one.run) for one in drawn]
     names = [n for n in comparison.parameters if any(n in run.parameters for _, run in rows)]
     # One projection for all rows, that of the largest sky.
     widest = max((run.grid for _, run in rows), key=lambda grid: grid.fsky)
@@ -214,18 +212,44 @@ def has_truth(run: ComparedRun) -> bool:
     return any(parameter.truth is not None for parameter in run.parameters.values())
 
 
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A run in a figure.
+
+    Args:
+        group: that it belongs to.
+        run: the run.
+        colour: its group's, the paler the more patches.
+        first: whether it is the first of its group, which stands in the legend.
+    """
+
+    group: str
+    run: ComparedRun
+    colour: str
+    first: bool
+
+    @property
+    def label(self) -> str | None:
+        """What the legend says, if anything."""
+        return self.group if self.first else None
+
+
 def _having(
     comparison: Comparison, wanted: Callable[[ComparedRun], bool], what: str
-) -> list[ComparedGroup]:
-    """The groups cut to the runs that have something."""
-    cut = [
-        ComparedGroup(group.name, tuple(run for run in group.runs if wanted(run)))
-        for group in comparison.groups
-    ]
-    kept = [group for group in cut if group.runs]
-    if not kept:
+) -> list[_Drawn]:
+    """The runs that have something; colours do not depend on what that is."""
+    drawn: list[_Drawn] = []
+    for group in comparison.groups:
+        colour = np.array(to_rgb(_colours(comparison)[group.name]))
+        whites, first = np.linspace(0.0, _PALEST, len(group.runs)), True
+        for run, white in zip(group.by_patches, whites, strict=True):
+            if wanted(run):
+                shade = to_hex((1 - white) * colour + white)
+                drawn.append(_Drawn(group.name, run, shade, first))
+                first = False
+    if not drawn:
         raise ValueError(f"comparison: expected a run with {what}, got none.")
-    return kept
+    return drawn
 
 
 def _colours(comparison: Comparison) -> dict[str, str]:
@@ -237,18 +261,29 @@ def _colours(comparison: Comparison) -> dict[str, str]:
     return {n: to_hex(mpl.colormaps["viridis"](x)) for n, x in zip(names, places, strict=True)}
 
 
+def _powers(run: ComparedRun) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Multipoles and BB, one row per realisation, by part."""
+    powers = {}
+    if run.spectra is not None:
+        for part in RESIDUALS:
+            power = getattr(run.spectra, part)
+            powers[part] = power.ell, np.atleast_2d(power.values["BB"])
+    if run.recovered is not None:
+        powers[PARTS[-1]] = run.recovered.ell, run.recovered.bb[None]
+    return powers
+
+
 def _curve(
     axes: Axes,
     ell: Float[np.ndarray, " bin"],
     rows: Float[np.ndarray, "realisation bin"],
-    colour: str,
-    label: str | None,
+    one: _Drawn,
 ) -> None:
     """Mean over the realisations, with the middle 68 % of them."""
-    axes.plot(ell, rows.mean(axis=0), color=colour, label=label)
+    axes.plot(ell, rows.mean(axis=0), color=one.colour, label=one.label)
     if rows.shape[0] > 1:
         low, high = np.percentile(rows, [16, 84], axis=0)
-        axes.fill_between(ell, low, high, color=colour, alpha=0.15, lw=0)
+        axes.fill_between(ell, low, high, color=one.colour, alpha=0.15, lw=0)
 
 
 def _r(run: ComparedRun) -> tuple[float, float, float]:
@@ -261,6 +296,11 @@ def _r(run: ComparedRun) -> tuple[float, float, float]:
     return one, below, above
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One for all panels, each name once."""
+    entries = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        entries = dict(zip(labels, handles, strict=True)) | entries
+    columns = min(len(entries), 4)
+    figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=columns)

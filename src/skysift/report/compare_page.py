@@ -35,17 +35,18 @@ def comparison_figures(comparison: Comparison) -> dict[str, tuple[str, str, Figu
     plans: list[tuple[str, str, str, bool, Callable[[Comparison], Figure]]] = [
         (
             "spectra",
-            "B-mode spectra of the residuals",
-            "Total, systematic and statistical residual. Bands: the middle 68 % of the "
-            "realisations. More patches lower the systematic and raise the statistical residual.",
-            any(run.spectra is not None for run in runs),
-            compare_figures.residual_spectra,
+            "B-mode spectra",
+            "Total, systematic and statistical residual, with the middle 68 % of the realisations; "
+            "the paler, the more patches. More patches lower the systematic and raise the "
+            "statistical residual. Of single separations only the recovered CMB is known.",
+            any(run.spectra is not None or run.recovered is not None for run in runs),
+            compare_figures.spectra,
         ),
         (
             "likelihood",
             "Tensor-to-scalar ratio",
-            "Likelihoods of r. Of a sky without tensors the best one has its maximum at zero and "
-            "is narrow.",
+            "Likelihoods of r; the paler, the more patches. Of a sky without tensors the best one "
+            "has its maximum at zero and is narrow.",
             any(run.ratio is not None for run in runs),
             compare_figures.likelihoods,
         ),

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from skysift.compsep.perturb import Profile, Surface
+from skysift.grid import Grid
 from skysift.report.data import ReportData
-from skysift.report.style import INK, RED, SERIES, new_figure, styled
+from skysift.report.map_figures import SIGNED, Sky
+from skysift.report.style import INK, RED, SERIES, diverging, new_figure, styled
 
 LEVELS = tuple(0.5 * float(stats.chi2.ppf(p, 2)) for p in (0.6827, 0.9545, 0.9973))
 """Rise of the objective that encloses 68, 95 and 99.7 % of two Gaussian parameters."""
+
+
+@dataclass(frozen=True, eq=False)
+class GradientMaps:
+    """The gradient on the cells, in standard deviations of what it is the gradient by.
+
+    Args:
+        title: where it was taken.
+        values: of each spectral parameter.
+    """
+
+    title: str
+    values: Mapping[str, Float[np.ndarray, " cell"]]
 
 
 def perturbed(profiles: Sequence[Profile]) -> Figure:
@@ -93,6 +110,29 @@ def contour(surface: Surface) -> Figure:
         axes.set(xlabel=surface.names[0], ylabel=surface.names[1])
         axes.grid(visible=False)
         figure.colorbar(shades, ax=axes, label="objective − solution", pad=0.02)
+    return figure
+
+
+def gradient_maps(grid: Grid, maps: Sequence[GradientMaps]) -> Figure:
+    """The gradient of each spectral parameter on the sky; one column for each place.
+
+    Args:
+        grid: the cells.
+        maps: at least one.
+
+    Raises:
+        ValueError: without maps, or if the cells have no place on the sphere.
+    """
+    if not maps:
+        raise ValueError("maps: expected at least one to draw, got none.")
+    names = list(maps[0].values)
+    sky = Sky(grid, rows=len(names), columns=len(maps))
+    with styled():
+        figure, panels = sky.panels()
+        for row, name in zip(panels, names, strict=True):
+            for axes, one in zip(row, maps, strict=True):
+                values = one.values[name]
+                sky.draw(axes, values, SIGNED, diverging(values), f"{name} [σ]", one.title)
     return figure
 
 

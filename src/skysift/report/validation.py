@@ -10,6 +10,7 @@ from skysift.compsep.perturb import Profile, Surface
 from skysift.report import chart_figures, map_figures, validate_figures
 from skysift.report.data import ReportData
 from skysift.report.sheet import Listing, Picture, Sheet, write_sheet
+from skysift.report.validate_figures import GradientMaps
 
 
 class Verdict(enum.Enum):
@@ -51,12 +52,14 @@ class Validation:
         data: the separation, with the truth where it is known.
         profiles: objective along lines through the solution.
         surface: objective over two patch parameters, if asked for.
+        gradients: maps of the gradient, at the solution and beside it.
     """
 
     checks: tuple[Check, ...]
     data: ReportData
     profiles: tuple[Profile, ...] = ()
     surface: Surface | None = None
+    gradients: tuple[GradientMaps, ...] = ()
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -146,6 +149,18 @@ def _pictures(result: Validation) -> list[Picture]:
                 "dashed, what the Hessian at the solution predicts. Where they part, errors are "
                 "not Gaussian.",
                 validate_figures.contour(result.surface),
+            )
+        )
+    if result.gradients and data.grid.nside is not None:
+        pictures.append(
+            Picture.of(
+                "gradients",
+                "Maps of the gradient",
+                "Of each patch, in standard deviations of its parameter: rounding at the solution, "
+                "and what a step of all parameters makes of it. Right, what each cell by itself "
+                "asks for: noise of unit scatter where the weights are the noise; structure within "
+                "patches says that they are too large.",
+                validate_figures.gradient_maps(data.grid, result.gradients),
             )
         )
     pictures.append(
