@@ -7,8 +7,9 @@ import pytest
 
 import skysift as ss
 from skysift.compsep import UnitWeights, pose
+from skysift.compsep.criteria import noise_of
 from skysift.compsep.variants import with_patches
-from skysift.cosmology.forecast import Forecast, fine_fit, noise_of, plausible_foregrounds
+from skysift.cosmology.forecast import Forecast, fine_fit, plausible_foregrounds
 from skysift.sky import Realisations
 
 

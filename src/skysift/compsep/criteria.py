@@ -22,6 +22,7 @@ import dataclasses
 import math
 
 import numpy as np
+from jaxtyping import Float
 
 from skysift.compsep.problem import Problem
 from skysift.compsep.result import Separation
@@ -154,6 +155,25 @@ def predictive_split(fit: Separation, seed: int = 0, splits: int = 1) -> float:
     return float(np.mean(scores))
 
 
+def noise_of(
+    problem: Problem, generator: np.random.Generator
+) -> Float[np.ndarray, "channel stokes cell"]:
+    """Noise as the weights of a problem say, zero where it has none [uK_CMB].
+
+    Raises:
+        ValueError: for weights that are no inverse noise variances.
+    """
+    if not problem.measurements.calibrated:
+        raise ValueError(
+            "fit: expected weights that are inverse noise variances, got others. Separate with the "
+            "instrument's depth or with noise maps."
+        )
+    likelihood = problem.likelihood
+    weights = np.broadcast_to(likelihood.weights, likelihood.data.shape)
+    sigma = np.where(weights > 0, 1.0 / np.sqrt(np.where(weights > 0, weights, 1.0)), 0.0)
+    return sigma * generator.standard_normal(weights.shape)
+
+
 def fission(problem: Problem, generator: np.random.Generator) -> tuple[Problem, Problem]:
     """Two problems whose data have independent noise of twice the variance and the same sky.
 
@@ -161,10 +181,7 @@ def fission(problem: Problem, generator: np.random.Generator) -> tuple[Problem, 
         problem: of calibrated weights.
         generator: of the noise that is added to one and taken from the other.
     """
-    likelihood = problem.likelihood
-    weights = np.broadcast_to(likelihood.weights, likelihood.data.shape)
-    sigma = np.where(weights > 0, 1.0 / np.sqrt(np.where(weights > 0, weights, 1.0)), 0.0)
-    noise = sigma * generator.standard_normal(weights.shape)
+    likelihood, noise = problem.likelihood, noise_of(problem, generator)
     options = dataclasses.replace(problem.options, errors=False)
 
     def half(sign: float) -> Problem:

@@ -29,6 +29,7 @@ from jaxtyping import Float
 from scipy.optimize import root_scalar
 
 from skysift.compsep import Problem, Separation, solve
+from skysift.compsep.criteria import noise_of
 from skysift.compsep.shrinkage import falling_patches, learn_priors, vague_priors
 from skysift.compsep.variants import with_patches, with_priors
 from skysift.cosmology.residuals import CMB
@@ -128,25 +129,6 @@ def plausible_foregrounds(fit: Separation, seed: int = 0) -> Maps:
             amplitude = np.nan_to_num(np.asarray(fit.components[law.name].values))
             total += np.asarray(column)[:, None] * amplitude
     return problem.maps.replace(total)
-
-
-def noise_of(
-    problem: Problem, generator: np.random.Generator
-) -> Float[np.ndarray, "channel stokes cell"]:
-    """Noise as the weights of a problem say, zero where it has none.
-
-    Raises:
-        ValueError: for weights that are no inverse noise variances.
-    """
-    if not problem.measurements.calibrated:
-        raise ValueError(
-            "fit: expected weights that are inverse noise variances, got others. Separate with the "
-            "instrument's depth or with noise maps."
-        )
-    likelihood = problem.likelihood
-    weights = np.broadcast_to(likelihood.weights, likelihood.data.shape)
-    sigma = np.where(weights > 0, 1.0 / np.sqrt(np.where(weights > 0, weights, 1.0)), 0.0)
-    return sigma * generator.standard_normal(weights.shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,8 +60,8 @@ class Task:
 
     @property
     def complete(self) -> bool:
-        """Whether an earlier attempt got to the end, well or not."""
-        return self.file is not None and (self.file.is_file() or _failure(self.file).is_file())
+        """Whether an earlier attempt separated it; one that failed is tried again."""
+        return self.file is not None and self.file.is_file()
 
 
 def run_task(task: Task) -> None:
@@ -232,8 +232,9 @@ def _separation(experiment: SeparateExperiment, order: Order) -> None:
 
 
 def _realisation(experiment: SeparateExperiment, seed: int, file: Path) -> None:
+    shared = _shared(to_text(experiment))  # what is wrong with all is no failure of one
     try:
-        ensemble = _shared(to_text(experiment)).realisation(seed)
+        ensemble = shared.realisation(seed)
     except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
         with atomic(_failure(file)) as path:
             path.write_text(str(error), encoding="utf-8")
