@@ -9,6 +9,7 @@ import skysift as ss
 from skysift.compsep import GaussianPrior, pose, solve
 from skysift.compsep.choose import (
     NO_PRIOR,
+    Candidate,
     choose_among,
     choose_patches,
     kmeans_ladder,
@@ -38,14 +39,18 @@ def test_best_of_a_ladder_is_the_best_of_all(problem):
     assert choice.best.score == pytest.approx(min(scores[1:]), rel=1e-9)
     assert choice.counts == {"beta_dust": choice.counts["beta_dust"], "temp_dust": 1, "beta_pl": 1}
     assert choice.best.score == min(trial.score for trial in choice.table)
-    among = choose_among(problem, predictive, [nested(problem, n) for n in NSIDES])
+    among = choose_among(problem, predictive, [Candidate(nested(problem, n)) for n in NSIDES])
     assert among.best.score == pytest.approx(min(scores), rel=1e-9)
 
 
 def test_priors_are_widened(problem):
     prior = {"beta_dust": GaussianPrior(1.54, 0.02)}
     choice = choose_among(
-        problem, predictive, [nested(problem, 8)], priors=prior, relax=(0.5, 1.0, 2.0, NO_PRIOR)
+        problem,
+        predictive,
+        [Candidate(nested(problem, 8))],
+        priors=prior,
+        relax=(0.5, 1.0, 2.0, NO_PRIOR),
     )
     fits = {
         factor: solve(
@@ -59,6 +64,19 @@ def test_priors_are_widened(problem):
     scores = {factor: predictive(fit) for factor, fit in fits.items()}
     assert choice.best.relax == min(scores, key=scores.__getitem__)
     assert choice.best.score == pytest.approx(min(scores.values()), rel=1e-6)
+
+
+def test_larger_patches_are_tried(problem):
+    prior = {"beta_dust": GaussianPrior(1.54, 0.02)}
+    ladder = {"beta_dust": nested_ladder(problem.maps.grid)}
+    choice = choose_patches(
+        problem, predictive, ladder, priors=prior, relax=(1.0,), coarser=(0, 1, 2)
+    )
+    centred = [trial for trial in choice.table if trial.around]
+    assert centred
+    assert all(t.around["beta_dust"] < max(t.counts["beta_dust"], 2) for t in centred)
+    counts = {} if choice.around is None else choice.around.counts
+    assert counts == choice.best.around
 
 
 def test_uniform_sky_needs_one_patch():
@@ -93,4 +111,4 @@ def test_what_cannot_be_chosen_from_is_refused(problem):
     with pytest.raises(ValueError, match="as many as there are cells"):
         choose_patches(problem, predictive, {"beta_dust": [KMeans(10_000)]})
     with pytest.raises(ValueError, match="separation converges"):
-        choose_among(problem, lambda _: math.inf, [nested(problem, 1)])
+        choose_among(problem, lambda _: math.inf, [Candidate(nested(problem, 1))])

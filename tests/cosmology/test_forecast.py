@@ -9,7 +9,7 @@ import skysift as ss
 from skysift.compsep import UnitWeights, pose
 from skysift.compsep.criteria import noise_of
 from skysift.compsep.variants import with_patches
-from skysift.cosmology.forecast import Forecast, fine_fit, plausible_foregrounds
+from skysift.cosmology.forecast import Forecast
 from skysift.sky import Realisations
 
 
@@ -62,13 +62,6 @@ def test_score_is_infinite_without_convergence(problem, forecast):
     hasty = dataclasses.replace(fit.problem, options=options)
     assert forecast(dataclasses.replace(fit, problem=hasty)) == np.inf
     assert np.isfinite(forecast(fit))
-
-
-def test_draws_depend_on_the_seed_alone(problem):
-    fit = fine_fit(problem)
-    one, again, other = (np.asarray(plausible_foregrounds(fit, s).values) for s in (0, 0, 1))
-    assert np.array_equal(one, again)
-    assert not np.array_equal(one, other)
 
 
 def test_noise_is_that_of_the_weights(problem):

@@ -168,9 +168,9 @@ def test_galactic_mask_in_other_coordinates(tmp_path, simulation):
         Problem.of(dataclasses.replace(equatorial, mask="GAL060"))
 
 
-@pytest.mark.parametrize("field", ["patches", "bounds", "start", "priors", "fixed"])
+@pytest.mark.parametrize("field", ["patches", "bounds", "start", "priors", "around", "fixed"])
 def test_misspelt_parameter(sky, field):
-    values = {"patches": "uniform", "bounds": (1.0, 2.0), "priors": (1.0, 0.1)}
+    values = {"patches": "uniform", "around": "uniform", "bounds": (1.0, 2.0), "priors": (1.0, 0.1)}
     settings = {field: {"beta_dost": values.get(field, 1.0)}}
     with pytest.raises(ValueError, match=f"{field}: unknown parameter 'beta_dost'. Did you mean"):
         Problem.of(experiment(sky, **settings))

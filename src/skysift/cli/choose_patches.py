@@ -67,6 +67,8 @@ def _method(text: str) -> Method:
 
 
 def _table(found: Chosen, method: str) -> Table:
+    from skysift.report.choosing import within
+
     table = Table(
         title=f"patches by {method}",
         caption=f"the best of {len(found.table)} tried. Separate with:",
@@ -78,5 +80,6 @@ def _table(found: Chosen, method: str) -> Table:
         table.add_column(name, justify="right")
     for trial in sorted(found.table, key=lambda trial: trial.score)[:_SHOWN]:
         width = "none" if math.isinf(trial.relax) else f"{trial.relax:g}"
-        table.add_row(*(f"{trial.counts[n]:,}" for n in names), width, number(trial.score))
+        counts = (f"{trial.counts[n]:,}{within(trial.around, n)}" for n in names)
+        table.add_row(*counts, width, number(trial.score))
     return table

@@ -1,16 +1,16 @@
 """The patches, and priors, that a criterion likes best.
 
 Each spectral parameter has a ladder of partitions from coarse to fine, and the priors that the data
-suggest (`skysift.compsep.learn_scatter`) are widened by factors, up to none. One step at a time is
-taken along each ladder in turn, while the criterion falls: a coordinate search, which tries some
-tens of the thousands of combinations.
+suggest (`skysift.compsep.learn_scatter`) are widened by factors, up to none. They may be centred on
+a fit in larger patches. One step at a time is taken along each ladder in turn, while the criterion
+falls: a coordinate search, which tries some tens of the thousands of combinations.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from skysift.compsep.problem import GaussianPrior, Problem
 from skysift.compsep.result import Separation
 from skysift.compsep.separate import solve
-from skysift.compsep.variants import with_patches, with_priors
+from skysift.compsep.variants import with_centres, with_patches, with_priors
 from skysift.grid import Grid
 from skysift.patches import AbstractPartition, KMeans, MultiResolution, Patches, Uniform
 
@@ -29,18 +29,34 @@ NO_PRIOR = math.inf
 """Factor on the width of the priors that stands for none."""
 
 
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """Patches to try.
+
+    Args:
+        patches: of the spectral parameters.
+        around: larger patches that priors are centred on (`with_centres`), `None` for the priors'
+            own means.
+    """
+
+    patches: Patches
+    around: Patches | None = None
+
+
 @dataclass(frozen=True)
 class Trial:
     """One combination that was tried.
 
     Args:
         counts: number of patches of each parameter.
+        around: number of larger patches that the priors are centred on, empty for none.
         relax: factor on the width of the priors, infinite for none.
         score: of the criterion.
         converged: whether the separation did.
     """
 
     counts: dict[str, int]
+    around: dict[str, int]
     relax: float
     score: float
     converged: bool
@@ -71,6 +87,12 @@ class PatchChoice:
     def patches(self) -> Patches:
         """The patches."""
         return self.fit.patches
+
+    @property
+    def around(self) -> Patches | None:
+        """The larger patches that the priors are centred on, if they are."""
+        coarse = self.fit.problem.coarse
+        return None if coarse is None else _only(coarse.patches, self.priors)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -111,6 +133,7 @@ def choose_patches(
     *,
     priors: Mapping[str, GaussianPrior] | None = None,
     relax: Sequence[float] = (NO_PRIOR,),
+    coarser: Sequence[int] = (0,),
     seed: int = 42,
     on_trial: Callable[[Trial], None] | None = None,
 ) -> PatchChoice:
@@ -123,6 +146,8 @@ def choose_patches(
         ladders: partitions of each parameter from coarse to fine; `nested_ladder` by default.
         priors: to widen; without, there are none.
         relax: factors on their widths, from tight to wide, `NO_PRIOR` for none.
+        coarser: how many rungs of its ladder up the patches are that a prior is centred on, 0 for
+            its own mean.
         seed: of k-means patches.
         on_trial: called after each trial.
 
@@ -142,25 +167,32 @@ def choose_patches(
         {name: nested_ladder(problem.maps.grid) for name in names} if ladders is None else ladders
     )
     unknown = set(given) - set(names)
-    if unknown or not all(len(ladder) for ladder in given.values()) or not len(relax):
+    empty = not all(len(ladder) for ladder in [*given.values(), relax, coarser])
+    if unknown or empty or min(coarser) < 0:
         raise ValueError(
-            f"ladders: expected at least one partition for any of {', '.join(names)} and one "
-            f"factor in relax, got {dict(given)} and {tuple(relax)}."
+            f"ladders: expected at least one partition for any of {', '.join(names)}, one factor "
+            "in relax and one number not below zero in coarser, got "
+            f"{dict(given)}, {tuple(relax)} and {tuple(coarser)}."
         )
     rungs = {name: list(given.get(name, [Uniform()])) for name in names}
 
-    def build(at: tuple[int, ...]) -> tuple[Patches, float]:
-        parts = {name: rungs[name][i] for name, i in zip(names, at, strict=False)}
-        return Patches.of(problem.maps.grid, seed, **parts), float(relax[at[-1]])
+    def patches(at: Sequence[int], back: int) -> Patches:
+        parts = {n: rungs[n][max(i - back, 0)] for n, i in zip(names, at, strict=True)}
+        return Patches.of(problem.maps.grid, seed, **parts)
+
+    def build(at: tuple[int, ...]) -> tuple[Candidate, float]:
+        *rung, back, factor = at
+        around = patches(rung, coarser[back]) if coarser[back] else None
+        return Candidate(patches(rung, 0), around), float(relax[factor])
 
     search = _Search(problem, criterion, build, priors or {}, on_trial)
-    return search.descend([*(len(rungs[name]) for name in names), len(relax)])
+    return search.descend([*(len(rungs[name]) for name in names), len(coarser), len(relax)])
 
 
 def choose_among(
     problem: Problem,
     criterion: Criterion,
-    candidates: Sequence[Patches],
+    candidates: Sequence[Candidate],
     *,
     priors: Mapping[str, GaussianPrior] | None = None,
     relax: Sequence[float] = (NO_PRIOR,),
@@ -182,10 +214,10 @@ def choose_among(
     if not len(candidates) or not len(relax):
         raise ValueError(
             "candidates: expected at least one choice of patches and one factor in relax, got "
-            "none. For instance [Patches.kmeans(mask, beta_dust=100)]."
+            "none. For instance [Candidate(Patches.kmeans(mask, beta_dust=100))]."
         )
 
-    def build(at: tuple[int, ...]) -> tuple[Patches, float]:
+    def build(at: tuple[int, ...]) -> tuple[Candidate, float]:
         return candidates[at[0]], float(relax[at[1]])
 
     search = _Search(problem, criterion, build, priors or {}, on_trial)
@@ -199,7 +231,7 @@ class _Search:
         self,
         problem: Problem,
         criterion: Criterion,
-        build: Callable[[tuple[int, ...]], tuple[Patches, float]],
+        build: Callable[[tuple[int, ...]], tuple[Candidate, float]],
         priors: Mapping[str, GaussianPrior],
         on_trial: Callable[[Trial], None] | None,
     ) -> None:
@@ -234,16 +266,20 @@ class _Search:
         """Score of one combination; infinite if its separation does not converge."""
         if at in self.tried:
             return self.tried[at].score
-        patches, factor = self.build(at)
+        candidate, factor = self.build(at)
         priors = (
             {}
             if math.isinf(factor)
             else {n: dataclasses.replace(p, sigma=factor * p.sigma) for n, p in self.priors.items()}
         )
-        problem = with_priors(with_patches(self.problem, patches), priors)
+        problem = with_priors(with_patches(self.problem, candidate.patches), priors)
+        if candidate.around is not None and priors:
+            problem = with_centres(problem, _only(candidate.around, priors))
         fit = solve(problem, start=self._start(problem))
         score = float(self.criterion(fit)) if fit.status.converged else math.inf
-        trial = Trial(fit.patches.counts, factor, score, fit.status.converged)
+        coarse = problem.coarse
+        around = {} if coarse is None else _only(coarse.patches, priors).counts
+        trial = Trial(fit.patches.counts, around, factor, score, fit.status.converged)
         self.tried[at] = trial
         if np.isfinite(score) and (self.best is None or score < self.best[0].score):
             self.best = (trial, fit, priors)
@@ -260,3 +296,8 @@ class _Search:
             cells = fit.patches.expand(name, fit.parameters[name])
             start.append(np.bincount(labels, cells) / np.bincount(labels))
         return np.concatenate(start)
+
+
+def _only(patches: Patches, names: Iterable[str]) -> Patches:
+    """The patches of some parameters."""
+    return Patches({name: patches.labels[name] for name in names}, patches.grid)

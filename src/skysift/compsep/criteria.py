@@ -181,15 +181,20 @@ def fission(problem: Problem, generator: np.random.Generator) -> tuple[Problem, 
         problem: of calibrated weights.
         generator: of the noise that is added to one and taken from the other.
     """
-    likelihood, noise = problem.likelihood, noise_of(problem, generator)
-    options = dataclasses.replace(problem.options, errors=False)
+    noise = noise_of(problem, generator)
 
-    def half(sign: float) -> Problem:
+    def half(whole: Problem, sign: float) -> Problem:
+        likelihood = whole.likelihood
         data = likelihood.data + sign * noise
         changed = dataclasses.replace(likelihood, data=data, weights=0.5 * likelihood.weights)
-        return dataclasses.replace(problem, likelihood=changed, options=options)
+        return dataclasses.replace(
+            whole,
+            likelihood=changed,
+            options=dataclasses.replace(whole.options, errors=False),
+            coarse=None if whole.coarse is None else half(whole.coarse, sign),
+        )
 
-    return half(1.0), half(-1.0)
+    return half(problem, 1.0), half(problem, -1.0)
 
 
 def _require_calibrated(fit: Separation) -> None:

@@ -58,6 +58,8 @@ class Problem:
         model: the components.
         measurements: data and weights.
         options: when to stop.
+        coarse: the same maps in larger patches (`skysift.compsep.variants.with_centres`). Priors of
+            parameters that have none in it are centred on its fit.
     """
 
     likelihood: Likelihood
@@ -69,6 +71,7 @@ class Problem:
     model: SkyModel
     measurements: Measurements
     options: SolverOptions
+    coarse: Problem | None = None
 
     def with_maps(self, maps: Maps) -> Problem:
         """The same problem for other maps: another realisation, or one part of the sky alone.
@@ -112,6 +115,7 @@ class Problem:
             likelihood=dataclasses.replace(self.likelihood, data=data),
             maps=maps.replace(values, channels=names),
             measurements=dataclasses.replace(measurements, data=data),
+            coarse=None if self.coarse is None else self.coarse.with_maps(maps),
         )
 
     def held(self, theta: Float[np.ndarray, " parameter"]) -> Problem:
@@ -146,6 +150,7 @@ class Problem:
             patches=Patches({}, self.maps.grid),
             model=model,
             measurements=dataclasses.replace(self.measurements, fixed=fixed),
+            coarse=None,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from jaxtyping import Float, Int
 
 from skysift.compsep.newton import Iteration, SolverOptions, minimise
 from skysift.compsep.problem import GaussianPrior, Problem, pose
-from skysift.compsep.result import Separation
+from skysift.compsep.result import Separation, Status
 from skysift.compsep.summary import parameter_covariance, summarise
 from skysift.compsep.systems import system
+from skysift.compsep.variants import over_patches, with_centres
 from skysift.compsep.weights import AbstractNoise, InverseVariance, UnitWeights
 from skysift.grid import Grid
 from skysift.instrument import Instrument
@@ -33,6 +35,7 @@ def separate(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     start: Mapping[str, float | Float[np.ndarray, " patch"]] | None = None,
     priors: Mapping[str, GaussianPrior] | None = None,
+    around: Patches | None = None,
     options: SolverOptions | None = None,
     progress: Progress | None = None,
 ) -> Separation:
@@ -51,6 +54,8 @@ def separate(
         bounds: `{name: (low, high)}`, by default those of the component.
         start: `{name: value or one per patch}`, by default the component's.
         priors: `{name: GaussianPrior}`, none by default.
+        around: larger patches that the priors are centred on, in place of their means: the
+            parameters are fitted in them first (`skysift.compsep.variants.with_centres`).
         options: when to stop.
         progress: called after every iteration.
 
@@ -84,6 +89,8 @@ def separate(
         priors=priors,
         options=options,
     )
+    if around is not None:
+        problem = with_centres(problem, around)
     return solve(problem, progress=progress)
 
 
@@ -111,6 +118,7 @@ def solve(
         >>> again.status.converged
         True
     """
+    problem, doubt = _centred(problem)
     first = problem.start if start is None else np.asarray(start, dtype=float)
     if first.shape != problem.start.shape or not np.all(np.isfinite(first)):
         raise ValueError(
@@ -123,7 +131,42 @@ def solve(
         problem.likelihood, solver, first, problem.low, problem.high, options, progress
     )
     wanted = options.errors and structure.size > 0
-    return summarise(problem, solution, parameter_covariance(solver, solution) if wanted else None)
+    fit = summarise(problem, solution, parameter_covariance(solver, solution) if wanted else None)
+    return fit if doubt is None else dataclasses.replace(fit, status=doubt)
+
+
+def centred(problem: Problem) -> Problem:
+    """The problem with its priors centred on the fit of its larger patches, if it has any.
+
+    Args:
+        problem: any; `solve` does this by itself.
+    """
+    return _centred(problem)[0]
+
+
+def _centred(problem: Problem) -> tuple[Problem, Status | None]:
+    """The problem with its priors centred, and the status of that fit if it did not converge."""
+    if problem.coarse is None:
+        return problem, None
+    fit, likelihood = solve(problem.coarse), problem.likelihood
+    split = likelihood.structure.split
+    held = split(likelihood.prior_precision)
+    coarse = problem.coarse.likelihood
+    free = [np.all(p == 0) for p in coarse.structure.split(coarse.prior_precision)]
+    mean = [
+        over_patches(problem, name, fit.patches.expand(name, values))
+        if open_ and np.all(precision > 0)
+        else old
+        for (name, values), open_, precision, old in zip(
+            fit.parameters.items(), free, held, split(likelihood.prior_mean), strict=True
+        )
+    ]
+    changed = dataclasses.replace(likelihood, prior_mean=np.concatenate([*mean, np.zeros(0)]))
+    problem = dataclasses.replace(problem, likelihood=changed)
+    if fit.status.converged:
+        return problem, None
+    message = f"the fit that the priors are centred on: {fit.status.message}"
+    return problem, dataclasses.replace(fit.status, message=message)
 
 
 def separate_arrays(

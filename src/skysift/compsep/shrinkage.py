@@ -85,19 +85,26 @@ def learn_priors(
     return {n: dataclasses.replace(p, sigma=relax * p.sigma) for n, p in priors.items()}
 
 
-def falling_patches(problem: Problem) -> Patches:
-    """Nested patches of falling size, a level per parameter in the model's order.
+def falling_patches(problem: Problem, nside: int | None = None) -> Patches:
+    """Nested patches, twice as large from parameter to parameter in the model's order.
 
     Emission laws with two parameters are nearly degenerate in a cell: that the second varies on
     larger scales keeps the scatter of both apart.
+
+    Args:
+        problem: on HEALPix cells.
+        nside: of the first parameter's patches, by default cells; those of the others stop at
+            cells too.
 
     Raises:
         ValueError: for cells that are not HEALPix.
     """
     grid = problem.maps.grid
-    nside = grid.require_nside()
+    nside = grid.require_nside() if nside is None else nside
     names = [parameter.name for parameter in problem.model.free]
-    return Patches.multires(grid, **{n: max(nside >> k, 1) for k, n in enumerate(names)})
+    finest = grid.require_nside()
+    sizes = {n: min(max(nside >> k, 1), finest) for k, n in enumerate(names)}
+    return Patches.multires(grid, **sizes)
 
 
 def vague_priors(problem: Problem) -> dict[str, GaussianPrior]:

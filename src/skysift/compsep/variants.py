@@ -54,6 +54,7 @@ def with_patches(problem: Problem, patches: Patches) -> Problem:
         low=spread(problem.low),
         high=spread(problem.high),
         patches=patches,
+        coarse=None,
     )
 
 
@@ -95,6 +96,47 @@ def with_priors(
         prior_precision=np.concatenate(precision + empty),
     )
     return dataclasses.replace(problem, likelihood=likelihood)
+
+
+def with_centres(problem: Problem, around: Patches) -> Problem:
+    """The same problem with priors centred on what larger patches have.
+
+    Before the problem is solved, for whatever maps are in it, the parameters are fitted in the
+    larger patches without priors; a patch's prior is centred on the average of that fit over its
+    cells. So a parameter can follow the sky on large scales, and is held to that where a small
+    patch tells nothing.
+
+    Args:
+        problem: with priors on the parameters that larger patches are given for.
+        around: the larger patches, on cells that hold those of the problem. The other parameters
+            keep their patches and priors.
+
+    Raises:
+        ValueError: for patches of parameters without prior, or that lack cells of the problem.
+    """
+    names = [parameter.name for parameter in problem.model.free]
+    precision = problem.likelihood.structure.split(problem.likelihood.prior_precision)
+    bare = [n for n, p in zip(names, precision, strict=True) if not p.size or not np.all(p > 0)]
+    wrong = [n for n in around.parameters if n not in names or n in bare]
+    if wrong:
+        raise ValueError(
+            f"around: expected parameters that have a prior, got {wrong[0]!r}, which has none. "
+            "Give it a prior too, whose width says how far patches may be from the larger ones."
+        )
+    grid = problem.maps.grid
+    around = around if around.grid == grid else around.restricted(grid)
+    labels = {n: {**problem.patches.labels, **around.labels}[n] for n in names}
+    coarse = with_patches(problem, Patches(labels, grid))
+    mean = problem.likelihood.structure.split(problem.likelihood.prior_mean)
+    kept = {
+        name: GaussianPrior(float(m[0]), float(p[0] ** -0.5))
+        for name, m, p in zip(names, mean, precision, strict=True)
+        if name not in around.labels and name not in bare
+    }
+    options = dataclasses.replace(problem.options, errors=False)
+    return dataclasses.replace(
+        problem, coarse=dataclasses.replace(with_priors(coarse, kept), options=options)
+    )
 
 
 def over_patches(

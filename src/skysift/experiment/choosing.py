@@ -17,6 +17,7 @@ from skysift.compsep import GaussianPrior, Problem, Separation, solve
 from skysift.compsep.adaptive import adaptive_patches, informed_patches
 from skysift.compsep.choose import (
     NO_PRIOR,
+    Candidate,
     PatchChoice,
     Trial,
     choose_among,
@@ -24,7 +25,7 @@ from skysift.compsep.choose import (
     kmeans_ladder,
 )
 from skysift.compsep.criteria import cmb_variance, evidence, predictive
-from skysift.compsep.shrinkage import learn_scatter
+from skysift.compsep.shrinkage import falling_patches, learn_scatter
 from skysift.compsep.variants import with_patches, with_priors
 from skysift.cosmology.forecast import Forecast
 from skysift.experiment.config import SeparateExperiment
@@ -44,15 +45,22 @@ LABELS = "patches"
 CHOICE = "choice.yaml"
 """All that was tried."""
 
-_RELAX = (4.0, 8.0, 16.0, 32.0, 64.0, NO_PRIOR)
-_ERRORS = (0.5, 1.0, 2.0, 4.0, 8.0)
+AROUND = "around"
+"""Folder of the label maps of larger patches, that priors are centred on."""
+
+RELAX = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0, NO_PRIOR)
+"""Factors on the widths of learnt priors that are tried."""
+
+_COARSER = (0, 1, 2, 3)
+_ERRORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 class Method(enum.Enum):
     """How patches are chosen.
 
-    forecast: nested cells and priors of the smallest expected |r| + sigma. adaptive: cells of equal
-    information and priors, by the same score. The others choose k-means counts: variance of the
+    forecast: nested cells and priors of the smallest expected |r| + sigma, the priors centred on a
+    fit in larger nested cells. adaptive: by the same score, the larger patches of equal
+    information, small where the sky is bright. The others choose k-means counts: variance of the
     CMB, evidence, or predictive error. split divides cells where the data show variation.
     """
 
@@ -106,16 +114,22 @@ def chosen_patches(
         )
     if method is Method.SPLIT:
         fit = adaptive_patches(problem)
-        trial = Trial(fit.patches.counts, NO_PRIOR, predictive(fit), fit.status.converged)
+        trial = Trial(fit.patches.counts, {}, NO_PRIOR, predictive(fit), fit.status.converged)
         return PatchChoice(fit, {}, (trial,), trial)
     if method in (Method.FORECAST, Method.ADAPTIVE):
         score, priors = Forecast.of(problem, seed), learn_scatter(problem)
         if method is Method.FORECAST:
             return choose_patches(
-                problem, score, priors=priors, relax=_RELAX, seed=seed, on_trial=on_trial
+                problem,
+                score,
+                priors=priors,
+                relax=RELAX,
+                coarser=_COARSER,
+                seed=seed,
+                on_trial=on_trial,
             )
-        sizes = _informed(problem, priors)
-        return choose_among(problem, score, sizes, priors=priors, relax=_RELAX, on_trial=on_trial)
+        sizes = informed_candidates(problem, priors)
+        return choose_among(problem, score, sizes, priors=priors, relax=RELAX, on_trial=on_trial)
     criterion = {
         Method.VARIANCE: cmb_variance,
         Method.EVIDENCE: evidence,
@@ -162,7 +176,7 @@ def choice_run(
         with draft.stage("choose"):
             found = chosen_patches(inputs.posed(), method, experiment.seed, on_trial)
         order.check()
-        command = separate_command(order.output, found.patches, found.priors)
+        command = separate_command(order.output, found)
         draft.summary.update(
             {f"{name} patches": count for name, count in found.counts.items()}
             | {"method": method.value, "score": found.best.score, "trials": len(found.table)}
@@ -181,39 +195,46 @@ def choice_run(
     return Chosen(found.fit, found.priors, found.table, command)
 
 
-def separate_command(output: Path, patches: Patches, priors: dict[str, GaussianPrior]) -> str:
+def separate_command(output: Path, found: PatchChoice) -> str:
     """How to separate with a choice, all else as in its experiment."""
     words = ["skysift", "separate", "--experiment", str(output / EXPERIMENT)]
-    for parameter in patches.parameters:
-        name = parameter.replace("_", "-")
-        words += [f"--patches.{name}", f"file:{output / LABELS / parameter}.fits"]
-    for parameter, prior in priors.items():
+    for folder, patches in ((LABELS, found.patches), (AROUND, found.around)):
+        for parameter in () if patches is None else patches.parameters:
+            name = parameter.replace("_", "-")
+            words += [f"--{folder}.{name}", f"file:{output / folder / parameter}.fits"]
+    for parameter, prior in found.priors.items():
         name = parameter.replace("_", "-")
         words += [f"--priors.{name}", f"{prior.mean:.8g}", f"{prior.sigma:.8g}"]
     return shlex.join([*words, "-o", f"{output}-separated"])
 
 
-def _informed(problem: Problem, priors: dict[str, GaussianPrior]) -> list[Patches]:
-    """Cells of equal information, from small to large errors."""
+def informed_candidates(problem: Problem, priors: dict[str, GaussianPrior]) -> list[Candidate]:
+    """Fine patches around larger ones of equal information, from small to large errors.
+
+    Args:
+        problem: on HEALPix cells; its own patches and priors are ignored.
+        priors: learnt from it.
+    """
     grid = problem.maps.grid
     nside = max(grid.require_nside() // 8, 1)
     large = with_patches(problem, Patches.multires(grid, **dict.fromkeys(priors, nside)))
     fit = solve(with_priors(large, priors))
-    return [
-        informed_patches(fit, {name: factor * p.sigma for name, p in priors.items()})
-        for factor in _ERRORS
-    ]
+    errors = [{name: factor * p.sigma for name, p in priors.items()} for factor in _ERRORS]
+    fine = falling_patches(problem)
+    return [Candidate(fine, informed_patches(fit, error)) for error in errors]
 
 
 def _write(folder: Path, found: PatchChoice, experiment: SeparateExperiment) -> None:
     grid = found.patches.grid
-    for name, labels in found.patches.labels.items():
-        column = Column(np.asarray(labels, float))
-        path = folder / LABELS / f"{name}.fits"
-        write_columns(path, {"PATCH": column}, grid, frame=experiment.frame)
+    for part, patches in ((LABELS, found.patches), (AROUND, found.around)):
+        for name, labels in ({} if patches is None else patches.labels).items():
+            column = Column(np.asarray(labels, float))
+            path = folder / part / f"{name}.fits"
+            write_columns(path, {"PATCH": column}, grid, frame=experiment.frame)
     rows = [
         {
             "patches": dict(trial.counts),
+            "around": dict(trial.around),
             "relax": "none" if math.isinf(trial.relax) else float(trial.relax),
             "score": float(trial.score),
             "converged": bool(trial.converged),
@@ -221,5 +242,6 @@ def _write(folder: Path, found: PatchChoice, experiment: SeparateExperiment) -> 
         for trial in found.table
     ]
     priors = {name: [p.mean, p.sigma] for name, p in found.priors.items()}
-    told = {"patches": found.counts, "priors": priors, "tried": rows}
+    around = {} if found.around is None else found.around.counts
+    told = {"patches": found.counts, "around": around, "priors": priors, "tried": rows}
     (folder / CHOICE).write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")

@@ -64,6 +64,8 @@ class SeparateExperiment:
         bounds: least and largest value of a parameter: --bounds.temp-dust 10 40.
         start: where a parameter starts: --start.beta-dust 1.54.
         priors: Gaussian prior of a parameter, mean and sigma: --priors.temp-dust 20 3.
+        around: larger patches, given as patches are, that priors are centred on in place of their
+            means: the parameters are fitted in them first.
         fixed: value of a parameter that is not fitted: --fixed.temp-dust 19.6.
         seed: of the k-means patches.
         seeds: realisations of the simulated sky to separate, for instance 0:100 or 0:10,20:30; left
@@ -96,6 +98,7 @@ class SeparateExperiment:
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
     start: dict[str, float] = field(default_factory=dict)
     priors: dict[str, tuple[float, float]] = field(default_factory=dict)
+    around: dict[str, str] = field(default_factory=dict)
     fixed: dict[str, float] = field(default_factory=dict)
     seed: int = 42
     seeds: str = ""
@@ -108,7 +111,7 @@ class SeparateExperiment:
     frame: Frame = Frame.GALACTIC
 
     def __post_init__(self) -> None:
-        for name in ("patches", "bounds", "start", "priors", "fixed"):
+        for name in ("patches", "bounds", "start", "priors", "around", "fixed"):
             given = getattr(self, name)
             plain = {key.replace("-", "_"): value for key, value in given.items()}
             object.__setattr__(self, name, plain)

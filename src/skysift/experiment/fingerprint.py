@@ -72,6 +72,7 @@ def _texts(experiment: Experiment) -> Iterator[str]:
     if isinstance(experiment, SeparateExperiment):
         yield experiment.mask
         yield from experiment.patches.values()
+        yield from experiment.around.values()
         yield experiment.noise
 
 

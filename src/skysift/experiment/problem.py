@@ -22,6 +22,7 @@ from skysift.compsep import (
     solve,
 )
 from skysift.compsep import Problem as PosedProblem
+from skysift.compsep.variants import with_centres
 from skysift.experiment.config import SeparateExperiment, SimulateExperiment
 from skysift.experiment.sources import MapSource
 from skysift.experiment.text import load, unknown
@@ -96,7 +97,7 @@ class Problem:
         """
         experiment = self.experiment
         priors = {name: GaussianPrior(*prior) for name, prior in experiment.priors.items()}
-        return pose(
+        problem = pose(
             self.maps,
             self.instrument,
             self.model,
@@ -109,6 +110,10 @@ class Problem:
                 tolerance=experiment.tolerance, max_iterations=experiment.max_iterations
             ),
         )
+        if not experiment.around:
+            return problem
+        around = _partitioned("around", experiment.around, experiment, problem.maps.grid)
+        return with_centres(problem, around)
 
     def solve(self, progress: Callable[[Iteration], None] | None = None) -> Separation:
         """Separate the components.
@@ -253,12 +258,18 @@ def patches_of(experiment: SeparateExperiment, model: SkyModel, grid: Grid) -> P
     """
     names = [parameter.name for parameter in model.free]
     texts = {name: experiment.patches.get(name, "uniform") for name in names}
+    return _partitioned("patches", texts, experiment, grid)
+
+
+def _partitioned(
+    what: str, texts: Mapping[str, str], experiment: SeparateExperiment, grid: Grid
+) -> Patches:
     partitions = {}
     for name, text in texts.items():
         try:
             partitions[name] = parse_partition(text, frame=experiment.frame)
         except ValueError as error:
-            raise ValueError(f"patches of {name}: {error}") from error
+            raise ValueError(f"{what} of {name}: {error}") from error
     return Patches.of(grid, experiment.seed, **partitions)
 
 
@@ -269,6 +280,7 @@ def _check_names(experiment: SeparateExperiment, model: SkyModel) -> None:
         "bounds": experiment.bounds,
         "start": experiment.start,
         "priors": experiment.priors,
+        "around": experiment.around,
     }
     for what, given in fields.items():
         _known(what, given, free)

@@ -13,7 +13,7 @@ from skysift.experiment.config import SeparateExperiment
 from skysift.experiment.text import from_mapping, plain, unknown
 
 _RANGE = re.compile(r"(\d+)(?::(\d+))?")
-_MAPPINGS = ("patches", "bounds", "start", "priors", "fixed")
+_MAPPINGS = ("patches", "bounds", "start", "priors", "around", "fixed")
 _NOT_SWEPT = ("maps", "sweep")
 
 

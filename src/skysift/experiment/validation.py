@@ -26,6 +26,7 @@ from skysift.compsep.perturb import (
     slopes,
     surface,
 )
+from skysift.compsep.separate import centred
 from skysift.experiment.config import SeparateExperiment
 from skysift.experiment.fingerprint import content_hash
 from skysift.experiment.problem import Problem
@@ -136,7 +137,7 @@ def _stored(run: Run) -> _Stored:
                 f"run: expected its input {file} as it was, got one that has changed since. "
                 "Separate again."
             )
-    problem = Problem.of(load(run.path / EXPERIMENT, SeparateExperiment)).posed()
+    problem = centred(Problem.of(load(run.path / EXPERIMENT, SeparateExperiment)).posed())
     dataset = run.dataset()
     if not np.array_equal(problem.maps.grid.index, dataset["cell"].values):
         raise ValueError(

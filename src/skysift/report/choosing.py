@@ -100,8 +100,16 @@ def trials_table(view: ChoiceView) -> Listing:
     order = sorted(view.choice.table, key=lambda trial: trial.score)
     rows = tuple(_row(trial, names) for trial in order)
     columns = (*names, "prior width", "score", "converged")
-    note = "Prior width: factor on the scatter learnt from the maps."
+    note = (
+        "Prior width: factor on the scatter learnt from the maps. In brackets: the larger patches "
+        "whose fit the priors are centred on."
+    )
     return Listing("tried", "Tried", columns, rows, note)
+
+
+def within(around: Mapping[str, int], name: str) -> str:
+    """Number of larger patches, for a table; nothing if there are none."""
+    return f" [{around[name]:,}]" if name in around else ""
 
 
 def trials_figure(view: ChoiceView) -> Figure:
@@ -141,10 +149,14 @@ def patches_figure(view: ChoiceView) -> Figure:
 
 def _row(trial: Trial, names: tuple[str, ...]) -> tuple[str, ...]:
     width = "no prior" if math.isinf(trial.relax) else f"{trial.relax:g}"
-    counts = (f"{trial.counts[name]:,}" for name in names)
+    counts = (f"{trial.counts[name]:,}{within(trial.around, name)}" for name in names)
     return (*counts, width, number(trial.score), "yes" if trial.converged else "no")
 
 
 def _prior(choice: PatchChoice, name: str) -> str:
-    prior = choice.priors.get(name)
-    return "no prior" if prior is None else f"prior {prior.mean:.4g} ± {prior.sigma:.2g}"
+    prior, around = choice.priors.get(name), choice.around
+    if prior is None:
+        return "no prior"
+    if around is None:
+        return f"prior {prior.mean:.4g} ± {prior.sigma:.2g}"
+    return f"within {prior.sigma:.2g} of {around.counts[name]:,} larger ones"
