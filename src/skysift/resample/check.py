@@ -1,0 +1,139 @@
+"""Checks of coordinates, levels and cell numbers at the door of the resampling engine."""
+
+from __future__ import annotations
+
+import healpy as hp
+import numpy as np
+from jaxtyping import Float, Int
+
+MAX_LEVEL = 29
+
+
+def check_level(level: int) -> int:
+    """HEALPix level from 0 to 29.
+
+    Raises:
+        ValueError: for another one.
+    """
+    if isinstance(level, bool) or not isinstance(level, (int, np.integer)):
+        raise ValueError(f"level: expected an integer from 0 to {MAX_LEVEL}, got {level!r}.")
+    if not 0 <= level <= MAX_LEVEL:
+        raise ValueError(
+            f"level: expected from 0 to {MAX_LEVEL}, got {level}. The level is log2(nside); cells "
+            "are 58.6 degrees / 2**level wide."
+        )
+    return int(level)
+
+
+def check_coordinates(
+    lon: Float[np.ndarray, " sample"], lat: Float[np.ndarray, " sample"]
+) -> tuple[Float[np.ndarray, " sample"], Float[np.ndarray, " sample"]]:
+    """Longitudes and latitudes [degrees] as float64 vectors.
+
+    Raises:
+        ValueError: for shapes that differ or are not one-dimensional, or the first value that is
+            not finite, masked, or outside of -90 to 90 (latitude).
+    """
+    vectors = _vector("lon", lon), _vector("lat", lat)
+    if vectors[0].shape != vectors[1].shape:
+        raise ValueError(
+            f"lat: expected {vectors[0].size} values as lon has, got {vectors[1].size}. Give both "
+            "coordinates of every sample."
+        )
+    for name, vector in zip(("lon", "lat"), vectors, strict=True):
+        _refuse(name, vector, ~np.isfinite(vector), "finite degrees", "Drop these samples.")
+    _refuse(
+        "lat",
+        vectors[1],
+        np.abs(vectors[1]) > 90.0,
+        "degrees from -90 to 90",
+        "Drop these samples, or give lon and lat in this order.",
+    )
+    return vectors
+
+
+def check_cells(cells: Int[np.ndarray, " cell"], level: int) -> Int[np.ndarray, " cell"]:
+    """Sorted, unique cell numbers of a level.
+
+    Raises:
+        ValueError: for numbers that are not integers or not on the sphere.
+    """
+    cells = np.asarray(cells)
+    if cells.ndim != 1:
+        raise ValueError(
+            f"cells: expected a vector of cell numbers, got shape {cells.shape}. Use ravel()."
+        )
+    if not cells.size:
+        raise ValueError(
+            "cells: expected at least one cell number, got none. Leave out `cells` to use those "
+            "that the samples reach."
+        )
+    check_range(cells, level)
+    return np.unique(cells.astype(np.int64))
+
+
+def check_range(cells: Int[np.ndarray, "..."], level: int) -> None:
+    """Refuse numbers that are not cells of a level.
+
+    Raises:
+        ValueError: for numbers that are not integers or not on the sphere.
+    """
+    npix = hp.nside2npix(1 << level)
+    if cells.dtype.kind not in "iu":
+        raise ValueError(
+            f"cells: expected integer cell numbers, got {cells.dtype}. Convert them with "
+            "astype(numpy.int64)."
+        )
+    _refuse(
+        "cells",
+        cells.ravel(),
+        ((cells < 0) | (cells >= npix)).ravel(),
+        f"numbers from 0 to {npix - 1} of level {level}",
+        "Check the level of the numbers.",
+    )
+
+
+def _vector(name: str, values) -> Float[np.ndarray, " sample"]:
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype(float), np.nan)
+    vector = np.asarray(values)
+    if vector.ndim != 1 or vector.dtype.kind not in "iuf":
+        raise ValueError(
+            f"{name}: expected a vector of real numbers, one per sample, got {vector.dtype} of "
+            f"shape {vector.shape}. Flatten a swath with ravel()."
+        )
+    return vector.astype(np.float64, copy=False)
+
+
+def _refuse(name: str, values: np.ndarray, bad: np.ndarray, expected: str, fix: str) -> None:
+    """Raise with the first bad value."""
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise ValueError(
+            f"{name}: expected {expected}, got {values[first]} at index {first} ({int(bad.sum())} "
+            f"such values). {fix}"
+        )
+
+
+def check_count(name: str, count: int) -> int:
+    """Positive integer.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+        raise ValueError(f"{name}: expected a positive integer such as 9, got {count!r}.")
+    return int(count)
+
+
+def check_positive(name: str, value: float, *, zero: bool = False) -> float:
+    """Finite number above zero, or from zero on.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not np.isfinite(value) or value < 0.0 or (value == 0.0 and not zero):
+        raise ValueError(
+            f"{name}: expected a finite number {'from' if zero else 'above'} 0, got {value}."
+        )
+    return float(value)

@@ -1,0 +1,138 @@
+"""Samplings in NetCDF and Zarr, with the cells described as xdggs does."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skysift.grid import Grid, Ordering
+from skysift.resample.ellipsoid import Ellipsoid
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from skysift.resample.sampling import Sampling
+
+_KIND = "skysift sampling"
+_ARRAYS = {
+    "index": ("samples", "links"),
+    "weights": ("samples", "links"),
+    "support": ("samples",),
+    "order": ("samples",),
+}
+
+
+def cell_coordinate(grid: Grid, ellipsoid: Ellipsoid) -> dict[str, Any]:
+    """Coordinate of the cells of a grid for xarray, with the attributes that xdggs reads."""
+    attributes = {
+        "grid_name": "healpix",
+        "level": grid.require_nside().bit_length() - 1,
+        "indexing_scheme": "nested" if grid.ordering is Ordering.NESTED else "ring",
+        "ellipsoid": ellipsoid.name,
+    }
+    return {"cell_ids": ("cells", grid.index, attributes)}
+
+
+def write(sampling: Sampling, path: str | Path) -> None:
+    """Write a sampling; the file or folder appears, or is replaced, when it is complete.
+
+    Raises:
+        ValueError: for a suffix other than .nc and .zarr.
+        ImportError: if zarr is needed and not installed.
+    """
+    import xarray as xr
+
+    path = Path(path)
+    dataset = xr.Dataset(
+        {name: (dims, np.asarray(getattr(sampling, name))) for name, dims in _ARRAYS.items()},
+        coords=cell_coordinate(sampling.grid, sampling.ellipsoid),
+        attrs={
+            "kind": _KIND,
+            "method": sampling.method.value,
+            "ellipsoid": sampling.ellipsoid.name,
+            "semi_major_m": sampling.ellipsoid.semi_major_m,
+            "inverse_flattening": sampling.ellipsoid.inverse_flattening,
+        },
+    )
+    zarr = _is_zarr(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        if zarr:
+            dataset.to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
+        else:
+            dataset.to_netcdf(partial, engine="h5netcdf")
+        if path.is_dir():
+            shutil.rmtree(path)
+        partial.replace(path)
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        partial.unlink(missing_ok=True)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Fields of a sampling by name.
+
+    Raises:
+        ValueError: if the file is missing, damaged or something else.
+        ImportError: if zarr is needed and not installed.
+    """
+    path = Path(path)
+    zarr = _is_zarr(path)
+    if not path.exists():
+        raise ValueError(f"path: expected a sampling at {path}, got nothing there.")
+    import xarray as xr
+
+    try:
+        options: dict[str, Any] = {"engine": "h5netcdf"}
+        if zarr:
+            options = {"engine": "zarr", "consolidated": False}
+        with xr.open_dataset(path, **options) as opened:
+            dataset = opened.load()
+    except (OSError, EOFError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"path: expected a complete sampling, got {path} that cannot be read ({error}). "
+            "Save it again."
+        ) from error
+    if dataset.attrs.get("kind") != _KIND or not set(_ARRAYS) <= set(dataset.data_vars):
+        raise ValueError(
+            f"path: expected a file that Sampling.save wrote, got {path} with "
+            f"{sorted(map(str, dataset.variables))}."
+        )
+    return _fields(dataset)
+
+
+def _fields(dataset: xr.Dataset) -> dict[str, Any]:
+    cells, attributes = dataset["cell_ids"], dataset.attrs
+    ordering = Ordering.NESTED if cells.attrs["indexing_scheme"] == "nested" else Ordering.RING
+    return {
+        **{name: dataset[name].values for name in _ARRAYS},
+        "grid": Grid(1 << int(cells.attrs["level"]), ordering, cells.values),
+        "ellipsoid": Ellipsoid(
+            attributes["ellipsoid"],
+            float(attributes["semi_major_m"]),
+            float(attributes["inverse_flattening"]),
+        ),
+        "method": attributes["method"],
+    }
+
+
+def _is_zarr(path: Path) -> bool:
+    if path.suffix == ".nc":
+        return False
+    if path.suffix != ".zarr":
+        raise ValueError(
+            f"path: expected a name that ends in .nc or .zarr, got {path.name}. Choose one of them."
+        )
+    if importlib.util.find_spec("zarr") is None:
+        raise ImportError(
+            f"path: expected zarr to be installed for {path.name}. Run: pip install zarr, or save "
+            "as .nc."
+        )
+    return True
