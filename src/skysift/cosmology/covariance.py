@@ -8,11 +8,14 @@ from functools import cached_property
 import healpy as hp
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.stats import chi2
 
 from skysift.grid import Grid
 from skysift.harmonic import gaussian_maps
 from skysift.harmonic.pseudo import PseudoSpectra
 from skysift.maps import Maps, Stokes
+
+_CHANCE = 1e-4  # with which correlations of one distance are taken for real though they are not
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,21 +93,43 @@ class BandpowerCovariance:
         return BandpowerCovariance(mean, np.diag(2.0 * mean**2 / np.asarray(dof, dtype=float)))
 
     @cached_property
-    def inverse(self) -> Float[np.ndarray, "bin bin"]:
-        """Inverse covariance, free of the bias that few simulations give it.
+    def reach(self) -> int:
+        """How many bins apart covariances are told from those of independent bins.
 
-        The inverse of an estimated matrix is too large by (n - 1) / (n - b - 2) for n simulations
-        of b bins (Hartlap, Simon & Schneider 2007, A&A 464, 399, eq. 17).
+        The largest distance at which the correlations of all pairs together have a probability
+        below 1e-4 if there are none: with n simulations, (n - 1) times the square of each follows
+        chi squared of one degree of freedom. All there are for an exact matrix, and as many more
+        as it takes to leave no combination of bins more certain than it is estimated to be.
         """
-        plain = np.linalg.inv(self.matrix)
+        widest = self.mean.size - 1
         if self.count is None:
-            return plain
-        return plain * (self.count - self.mean.size - 2) / (self.count - 1)
+            return widest
+        correlation = _correlation(self.matrix)
+        apart = [np.diag(correlation, distance) for distance in range(1, widest + 1)]
+        chance = [chi2.sf((self.count - 1) * np.sum(r**2), r.size) for r in apart]
+        first = max((k for k, p in enumerate(chance, start=1) if p < _CHANCE), default=0)
+        least = np.linalg.eigvalsh(correlation)[0]
+        fits = (np.linalg.eigvalsh(_banded(correlation, k))[0] for k in range(first, widest))
+        return next((first + more for more, low in enumerate(fits) if low >= least), widest)
 
     @cached_property
-    def root(self) -> Float[np.ndarray, "bin bin"]:
-        """Lower Cholesky factor of `inverse`."""
-        return np.linalg.cholesky(self.inverse)
+    def whitening(self) -> Float[np.ndarray, "bin bin"]:
+        """Matrix W that makes the bandpowers independent with unit variance, each near its bin.
+
+        W is symmetric but for the units of the bins (Hamilton & Tegmark 2000, MNRAS 312, 285), and
+        W^T W is the inverse covariance. In a matrix from simulations, bins further apart than
+        `reach` count as independent: their covariances would be noise, and would widen what is
+        fitted. Its inverse is too large by (n - 1) / (n - b - 2) for n simulations of b bins
+        (Hartlap, Simon & Schneider 2007, A&A 464, 399, eq. 17), which is taken out; here b is the
+        number of bins that one bin is tied to, itself included.
+        """
+        scale = np.sqrt(np.diag(self.matrix))
+        values, vectors = np.linalg.eigh(_banded(_correlation(self.matrix), self.reach))
+        whitening = (vectors / np.sqrt(values)) @ vectors.T / scale
+        if self.count is None:
+            return whitening
+        tied = min(2 * self.reach + 1, self.mean.size)
+        return whitening * np.sqrt((self.count - tied - 2) / (self.count - 1))
 
     def shifted(self, offset: Float[np.ndarray, " bin"]) -> BandpowerCovariance:
         """Of bandpowers to which a constant is added."""
@@ -217,3 +242,8 @@ def _correlation(matrix: Float[np.ndarray, "bin bin"]) -> Float[np.ndarray, "bin
     if not np.all(diagonal > 0):
         return matrix
     return matrix / np.sqrt(np.outer(diagonal, diagonal))
+
+
+def _banded(matrix: Float[np.ndarray, "bin bin"], reach: int) -> Float[np.ndarray, "bin bin"]:
+    """The matrix, zero further than `reach` from its diagonal."""
+    return np.triu(np.tril(matrix, reach), -reach)

@@ -128,6 +128,13 @@ class HamimecheLewis(AbstractLikelihood):
     bandpowers at it. The shape is that of the full sky, where it is the `Wishart` exactly for any
     fiducial; couplings and lost modes are those of the simulations behind the covariance.
 
+    It is taken of the bandpowers that `BandpowerCovariance.whitening` makes independent, of which
+    $M$ is the identity. That is more than a change of units, as $g$ is not linear: the mean of g at
+    the truth is $-2 / 3 \nu$, not zero, for a bin of $\nu$ modes, and elements of $M^{-1}$ off its
+    diagonal turn it into a bias of whatever is fitted. Of independent combinations the derivative
+    of ln L is linear in the data and vanishes on average at the truth, whatever is wrong with the
+    covariance.
+
     Args:
         covariance: of the bandpowers at the fiducial model, with their mean there, noise included.
 
@@ -140,7 +147,8 @@ class HamimecheLewis(AbstractLikelihood):
         True
 
     References:
-        Hamimeche & Lewis 2008, PRD 77, 103013, arXiv:0801.0554.
+        Hamimeche & Lewis 2008, PRD 77, 103013, arXiv:0801.0554; Hamilton & Tegmark 2000, MNRAS 312,
+        285 (independent bandpowers).
     """
 
     covariance: BandpowerCovariance
@@ -161,18 +169,27 @@ class HamimecheLewis(AbstractLikelihood):
         """As `AbstractLikelihood.log_likelihood`.
 
         Raises:
-            ValueError: for a fiducial that is not positive in each bin.
+            ValueError: for a fiducial or an observation that is not positive in each bin, or in
+                each of the independent bandpowers.
         """
         if np.any(self.covariance.mean <= 0):
             raise ValueError(
                 "covariance: expected a positive mean of every bandpower, noise included, got "
                 f"{self.covariance.mean.min():.3g}. Take wider bins, or a larger lmin."
             )
-        positive = model > 0
-        model = np.where(positive, model, 1.0)
-        g = np.sign(observed - model) * np.sqrt(2.0 * _distance(observed, model))
-        whitened = (g * self.covariance.mean) @ self.covariance.root
-        return np.where(positive.all(axis=-1), -0.5 * np.sum(whitened**2, axis=-1), -np.inf)
+        whitening = self.covariance.whitening.T
+        fiducial, seen = self.covariance.mean @ whitening, observed @ whitening
+        for name, least in (("covariance", fiducial.min()), ("observed", seen.min())):
+            if least <= 0:
+                raise ValueError(
+                    f"{name}: expected bandpowers that stay positive as they are made independent, "
+                    f"got {least:.3g} standard deviations. Take wider bins, a larger lmin, or more "
+                    "simulations."
+                )
+        expected = model @ whitening
+        positive = np.logical_and(model > 0, expected > 0)
+        distance = _distance(seen, np.where(positive, expected, 1.0))
+        return np.where(positive.all(axis=-1), -(distance @ fiducial**2), -np.inf)
 
     def selected(self, keep: Bool[np.ndarray, " bin"]) -> HamimecheLewis:
         """Of some of the bins, marginalised over the others."""
