@@ -10,7 +10,18 @@ from importlib import metadata
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
-from skysift.cli import bin, choose_patches, compare, r, report, runs, separate, simulate, validate
+from skysift.cli import (
+    bin,
+    choose_patches,
+    compare,
+    r,
+    report,
+    resample,
+    runs,
+    separate,
+    simulate,
+    validate,
+)
 from skysift.cli.common import Done
 from skysift.cli.files import fill_from_file
 from skysift.cli.interrupts import interruptible
@@ -49,6 +60,7 @@ def make_app() -> App:
         (validate.validate, validate.EXAMPLES),
         (bin.bin, bin.EXAMPLES),
         (choose_patches.choose_patches, choose_patches.EXAMPLES),
+        (resample.resample, resample.EXAMPLES),
         (compare.compare, compare.EXAMPLES),
         (report.report, report.EXAMPLES),
         (runs.runs, runs.EXAMPLES),
@@ -59,7 +71,7 @@ def make_app() -> App:
 
 def _worth_showing(default: object) -> object:
     """A default as help shows it, or nothing for options that are simply not given."""
-    if default is False or default in ((), {}):
+    if default is False or default in ((), {}, ""):
         return None
     return default.name.lower() if isinstance(default, enum.Enum) else default
 

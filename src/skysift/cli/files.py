@@ -8,10 +8,14 @@ from typing import Any
 from cyclopts import App, Token
 from cyclopts.argument import Argument, ArgumentCollection
 
-from skysift.experiment.config import SeparateExperiment, SimulateExperiment
+from skysift.experiment.config import ResampleExperiment, SeparateExperiment, SimulateExperiment
 from skysift.experiment.text import from_mapping, plain, read_mapping
 
-_KINDS = {"simulate": SimulateExperiment, "separate": SeparateExperiment}
+_KINDS = {
+    "simulate": SimulateExperiment,
+    "separate": SeparateExperiment,
+    "resample": ResampleExperiment,
+}
 
 
 def fill_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

@@ -5,6 +5,7 @@ whether it has been done before, `memory` what it will take.
 """
 
 from skysift.experiment.config import Experiment as Experiment
+from skysift.experiment.config import ResampleExperiment as ResampleExperiment
 from skysift.experiment.config import SeparateExperiment as SeparateExperiment
 from skysift.experiment.config import SimulateExperiment as SimulateExperiment
 from skysift.experiment.text import from_mapping as from_mapping

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
@@ -117,4 +118,77 @@ class SeparateExperiment:
             object.__setattr__(self, name, plain)
 
 
-Experiment = SimulateExperiment | SeparateExperiment
+class Estimate(enum.Enum):
+    """What makes cells of samples: a damped least-squares fit, or a direct weighted mean."""
+
+    FIT = "fit"
+    AVERAGE = "average"
+
+
+@dataclass(frozen=True)
+class ResampleExperiment:
+    """Samples at longitudes and latitudes to bring onto HEALPix cells.
+
+    Args:
+        file: NetCDF, HDF5, Zarr, Parquet, CSV or NPZ.
+        value: name of what was measured, several times for several; NAME:COLUMN is a column of a
+            table.
+        level: of the cells, log2(nside), from 0 to 29.
+        method: nearest, bilinear, bicubic, inverse_distance, psf, conservative (each sample in its
+            cell, weighted with --area), or group_by:mean, sum, product, min, max, count, std,
+            median.
+        lon: name of the longitudes [degrees]; found by attributes or usual names.
+        lat: name of the latitudes [degrees].
+        fill: number that stands for a missing value, besides what the file declares.
+        sigma: name of the standard deviations of the values, for weights.
+        area: name of the areas of the samples [m2], for conservative; equal without.
+        estimate: fit (damped least squares) or average (weighted mean); left out, fit for methods
+            that interpolate.
+        damping: pull of each cell to the average of its samples; left out, chosen by generalised
+            cross-validation.
+        smoothness: pull of neighbouring cells to each other; fills cells without samples.
+        bounds: lowest and highest value that a cell may have: --bounds 0 330.
+        max_iterations: of the fit.
+        tolerance: relative residual at which the fit is done.
+        npt: cells per sample of psf (9) and inverse_distance (4).
+        sigma_m: scale of the Gaussian of psf [m]; left out, the side of a cell.
+        threshold: of psf, least weight of a cell, summed over its samples.
+        ellipsoid: WGS84, GRS80 or sphere.
+        ring: number the cells RING instead of NESTED.
+        hold_out: leave out every so-manyth sample, predict it, and compare with nearest and
+            bilinear; 0 for none.
+        errors: standard deviation of each cell of a fit.
+        memory_mb: most memory that weights may take [MiB]; more is refused.
+        seed: of the probes of cross-validation and errors.
+    """
+
+    kind: ClassVar[str] = "resample"
+
+    file: str = ""
+    _: KW_ONLY
+    value: tuple[str, ...] = ()
+    level: int = 6
+    method: str = "psf"
+    lon: str | None = None
+    lat: str | None = None
+    fill: float | None = None
+    sigma: str | None = None
+    area: str | None = None
+    estimate: Estimate | None = None
+    damping: float | None = None
+    smoothness: float = 0.0
+    bounds: tuple[float, float] | None = None
+    max_iterations: int = 200
+    tolerance: float = 1e-6
+    npt: int | None = None
+    sigma_m: float | None = None
+    threshold: float | None = None
+    ellipsoid: str = "WGS84"
+    ring: bool = False
+    hold_out: int = 0
+    errors: bool = False
+    memory_mb: float | None = None
+    seed: int = 0
+
+
+Experiment = SimulateExperiment | SeparateExperiment | ResampleExperiment

@@ -9,8 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from skysift.experiment.config import Experiment, SeparateExperiment, SimulateExperiment
+from skysift.experiment.config import (
+    Experiment,
+    ResampleExperiment,
+    SeparateExperiment,
+    SimulateExperiment,
+)
 from skysift.experiment.sources import MapSource
 from skysift.experiment.text import plain
 from skysift.instrument import Instrument
@@ -40,6 +46,8 @@ class Fingerprint:
             ValueError: if an input is missing.
         """
         settings = plain(experiment)
+        if isinstance(experiment, ResampleExperiment):
+            return Fingerprint._of_samples(experiment, settings)
         if isinstance(experiment, SimulateExperiment):
             instrument, files = Instrument.of(experiment.instrument), []
         else:
@@ -49,9 +57,24 @@ class Fingerprint:
         files += [file for text in _texts(experiment) for file in _files_in(text)]
         inputs = {str(file): content_hash(file) for file in files}
         settings["instrument"] = repr(instrument)
+        return Fingerprint._made(experiment.kind, settings, inputs)
+
+    @staticmethod
+    def _of_samples(experiment: ResampleExperiment, settings: dict[str, Any]) -> Fingerprint:
+        if not experiment.file or not Path(experiment.file).exists():
+            raise ValueError(
+                f"file: expected a file with samples, got {experiment.file or 'none'}. Check the "
+                "path."
+            )
+        settings["file"] = Path(experiment.file).suffix
+        hashed = {experiment.file: content_hash(experiment.file)}
+        return Fingerprint._made(experiment.kind, settings, hashed)
+
+    @staticmethod
+    def _made(kind: str, settings: dict[str, Any], inputs: dict[str, str]) -> Fingerprint:
         content = {
             "version": version("skysift"),
-            "kind": experiment.kind,
+            "kind": kind,
             "settings": settings,
             "inputs": list(inputs.values()),
         }
@@ -60,12 +83,17 @@ class Fingerprint:
 
 
 def content_hash(path: str | Path) -> str:
-    """SHA-256 of a file's content."""
-    with Path(path).open("rb") as stream:
+    """SHA-256 of a file's content, or of the names and contents of the files in a folder."""
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = [f"{file.relative_to(path)} {content_hash(file)}" for file in files]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _texts(experiment: Experiment) -> Iterator[str]:
+def _texts(experiment: SimulateExperiment | SeparateExperiment) -> Iterator[str]:
     """Settings that may name files."""
     if experiment.hits is not None:
         yield experiment.hits

@@ -13,9 +13,14 @@ from typing import Any, TypeVar
 
 import yaml
 
-from skysift.experiment.config import Experiment, SeparateExperiment, SimulateExperiment
+from skysift.experiment.config import (
+    Experiment,
+    ResampleExperiment,
+    SeparateExperiment,
+    SimulateExperiment,
+)
 
-_E = TypeVar("_E", SimulateExperiment, SeparateExperiment)
+_E = TypeVar("_E", SimulateExperiment, SeparateExperiment, ResampleExperiment)
 
 
 def load(path: str | Path, kind: type[_E]) -> _E:
@@ -159,6 +164,8 @@ def _coerce_one(hint: Any, value: Any, where: str) -> Any:
         return names[str(value).lower()]
     if hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return str(value)
+    if hint is bool and isinstance(value, bool):
+        return value
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if hint is float and not isinstance(value, bool):
@@ -167,5 +174,5 @@ def _coerce_one(hint: Any, value: Any, where: str) -> Any:
             return float(value)
         except (TypeError, ValueError):
             pass
-    kind = {str: "text", int: "a whole number", float: "a number"}[hint]
-    raise ValueError(f"{where}: expected {kind}, got {value!r}.")
+    kinds = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+    raise ValueError(f"{where}: expected {kinds[hint]}, got {value!r}.")

@@ -212,12 +212,19 @@ def truth_maps(data: ReportData) -> Figure:
 
 
 class Sky:
-    """A grid of panels of one projection."""
+    """A grid of panels of one projection, by default the one that shows the cells largest."""
 
-    def __init__(self, grid: Grid, rows: int, columns: int, bars: bool = True) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        rows: int,
+        columns: int,
+        bars: bool = True,
+        projection: AbstractProjection | None = None,
+    ) -> None:
         grid.require_nside()
         self.grid = grid
-        self.projection: AbstractProjection = choose_projection(grid)
+        self.projection = choose_projection(grid) if projection is None else projection
         self._rows, self._columns = rows, columns
         self._panel = min(WIDTH / columns, 6.0)
         self._bar = 0.55 if bars else 0.0

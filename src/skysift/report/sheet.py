@@ -93,6 +93,7 @@ class Sheet:
         experiment_text: the experiment as YAML.
         command: what to type to repeat it.
         manifest: facts about the run.
+        footer: what holds for all maps.
     """
 
     title: str
@@ -107,6 +108,7 @@ class Sheet:
     experiment_text: str = ""
     command: str = ""
     manifest: Mapping[str, object] = field(default_factory=dict)
+    footer: str = "Maps are in Galactic coordinates, longitude growing to the left."
 
 
 def render_sheet(sheet: Sheet) -> str:

@@ -248,12 +248,13 @@ def project(
         )
     nside = grid.require_nside()
     table = pixel_table(projection, nside, width)
-    sky = np.zeros(grid.npix, dtype=float)
-    kept = np.zeros(grid.npix, dtype=bool)
+    # A search, because a full sky of fine cells would not fit into memory.
     index = _ring_index(grid)
-    sky[index], kept[index] = values, np.isfinite(values)
-    hidden: Bool[np.ndarray, "height width"] = (table < 0) | ~kept[table]
-    return np.ma.MaskedArray(sky[table], mask=hidden)
+    order = np.argsort(index)
+    place = order[np.minimum(np.searchsorted(index, table, sorter=order), grid.size - 1)]
+    found = values[place].astype(float)
+    hidden: Bool[np.ndarray, "height width"] = (index[place] != table) | ~np.isfinite(found)
+    return np.ma.MaskedArray(found, mask=hidden)
 
 
 def _ring_index(grid: Grid) -> Int[np.ndarray, " cell"]:

@@ -1,0 +1,286 @@
+"""The page of samples brought onto cells: where they lie, how well they are explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from skysift.report.resample_figures import CellMap, counts_figure, residuals_figure
+from skysift.report.sheet import Listing, Picture, Sheet, Tile, number, rms, write_sheet
+from skysift.resample import Sampling
+from skysift.resample.cells import cell_side_m
+
+_SHOWN = 6
+_ROOM = 0.1  # of the range of the samples, that sharpened maxima may leave it by
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How well samples that were left out are predicted.
+
+    Args:
+        name: of the method.
+        predicted: number of values that it predicts.
+        rms: of the differences, where all methods predict a value, for each row.
+    """
+
+    name: str
+    predicted: int
+    rms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Comparison of methods at samples that were left out.
+
+    Args:
+        values: number of known values that were left out.
+        compared: number of them that all methods predict.
+        predictions: of the method asked first, then of others.
+    """
+
+    values: int
+    compared: int
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ResampleView:
+    """What the page shows.
+
+    Args:
+        source: file of the samples.
+        name: method and estimate.
+        relation: between samples and cells.
+        rows: a title for each row of values.
+        units: of the rows.
+        values: of the cells.
+        errors: standard deviations of the cells, or `None`.
+        ranges: least and largest sample of each row.
+        residuals: samples minus cells at the samples, or `None`.
+        dropped: samples of the file that were left out.
+        damping: of each row, or `None` for an average.
+        statuses: of each row of a fit.
+        iterations: of the fit.
+        converged: whether every row of the fit did.
+        held_out: or `None`.
+    """
+
+    source: str
+    name: str
+    relation: Sampling
+    rows: tuple[str, ...]
+    units: tuple[str, ...]
+    values: Float[np.ndarray, "row cell"]
+    errors: Float[np.ndarray, "row cell"] | None
+    ranges: tuple[tuple[float, float], ...]
+    residuals: Float[np.ndarray, "row sample"] | None
+    dropped: int
+    damping: tuple[float, ...] | None
+    statuses: tuple[str, ...]
+    iterations: int
+    converged: bool
+    held_out: HeldOut | None
+
+
+def write_resample_page(
+    path: str | Path,
+    view: ResampleView,
+    *,
+    experiment_text: str = "",
+    command: str = "",
+    manifest: Mapping[str, object] | None = None,
+) -> Path:
+    """Write the page.
+
+    Args:
+        path: of the HTML file.
+        view: what it shows.
+        experiment_text: the experiment as YAML.
+        command: what was typed.
+        manifest: facts about the run, shown as a table.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: if the file cannot be written; then nothing is left behind.
+    """
+    relation = view.relation
+    fitted = view.damping is not None
+    ended = "Converged" if view.converged else "Not converged: raise --max-iterations or --damping"
+    sheet = Sheet(
+        title="Resampling",
+        lead=f"{Path(view.source).name} · level {relation.level} · {view.name}",
+        verdict=ended if fitted else "Averaged",
+        good=view.converged,
+        tiles=tuple(_tiles(view)),
+        tables=tuple(_tables(view)),
+        pictures=tuple(_pictures(view)),
+        notes=_notes(view),
+        experiment_text=experiment_text,
+        command=command,
+        manifest=manifest or {},
+        footer="Maps are seen from outside, longitude growing to the right.",
+    )
+    return write_sheet(path, sheet)
+
+
+def held_out_table(held: HeldOut, rows: tuple[str, ...]) -> Listing:
+    """Methods by how well they predict samples that were left out."""
+    made = tuple(
+        (one.name, f"{one.predicted:,}", *(number(value) for value in one.rms))
+        for one in held.predictions
+    )
+    note = (
+        f"{held.values:,} values were left out and predicted from the others; the rms of the "
+        f"differences is over the {held.compared:,} that every method predicts."
+    )
+    columns = ("method", "predicted", *(f"rms, {row}" for row in rows))
+    return Listing("held-out", "Samples left out", columns, made, note)
+
+
+def _tiles(view: ResampleView) -> list[Tile]:
+    relation, counts = view.relation, view.relation.samples_per_cell
+    dropped = "" if not view.dropped else f"{view.dropped:,} without place or value left out"
+    known = int(np.isfinite(view.values).any(axis=0).sum())
+    side = cell_side_m(relation.level, relation.ellipsoid) / 1e3
+    covered = relation.covered.mean()
+    tiles = [
+        Tile("samples", f"{relation.n_samples:,}", dropped or f"{covered:.2%} covered by cells"),
+        Tile(
+            "cells", f"{known:,}", f"with a value, {known / relation.grid.npix:.3%} of the sphere"
+        ),
+        Tile("level", str(relation.level), f"cells {number(side)} km wide"),
+        Tile(
+            "samples per cell",
+            number(float(np.median(counts))),
+            f"median, {counts.min():,} to {counts.max():,}",
+        ),
+    ]
+    if view.residuals is not None:
+        unit = f" {view.units[0]}" if view.units[0] else ""
+        tiles.append(
+            Tile("residual", number(rms(view.residuals[0])) + unit, f"rms of {view.rows[0]}")
+        )
+    if view.damping is not None:
+        remark = f"of {view.rows[0]}; {view.iterations} iterations"
+        tiles.append(Tile("damping", number(view.damping[0]), remark))
+    return tiles
+
+
+def _notes(view: ResampleView) -> tuple[str, ...]:
+    """What a user should know about fits that overshoot."""
+    if view.damping is None:
+        return ()
+    beyond = 0
+    for values, (low, high) in zip(view.values, view.ranges, strict=True):
+        room = _ROOM * (high - low)
+        beyond += int(np.sum((values < low - room) | (values > high + room)))
+    if not beyond:
+        return ()
+    return (
+        f"{beyond:,} of {np.isfinite(view.values).sum():,} cells lie far outside the range of "
+        "the samples: few samples hold them, as at the edges of a swath. Choose --smoothness 0.1, "
+        "--bounds, or a lower level where that matters.",
+    )
+
+
+def _tables(view: ResampleView) -> list[Listing]:
+    columns = ["value", "unit", "cells", "mean", "std", "smallest", "largest"]
+    if view.errors is not None:
+        columns.append("median error")
+    if view.residuals is not None:
+        columns.append("rms of residuals")
+    if view.damping is not None:
+        columns += ["damping", "status"]
+    rows = []
+    for index, (title, unit, values) in enumerate(
+        zip(view.rows, view.units, view.values, strict=True)
+    ):
+        known = values[np.isfinite(values)]
+        known = known if known.size else np.array([np.nan])
+        numbers = (known.mean(), known.std(), known.min(), known.max())
+        row = [title, unit, f"{np.isfinite(values).sum():,}", *(number(float(v)) for v in numbers)]
+        if view.errors is not None:
+            row.append(number(float(np.nanmedian(view.errors[index]))))
+        if view.residuals is not None:
+            row.append(number(rms(view.residuals[index])))
+        if view.damping is not None:
+            row += [number(view.damping[index]), view.statuses[index]]
+        rows.append(tuple(row))
+    tables = [Listing("cells", "Cells", tuple(columns), tuple(rows))]
+    if view.held_out is not None:
+        tables.append(held_out_table(view.held_out, view.rows))
+    return tables
+
+
+def _pictures(view: ResampleView) -> list[Picture]:
+    drawn = CellMap(view.relation.grid)
+    shown = slice(0, _SHOWN)
+    titles = list(view.rows[shown])
+    labels = [f"[{unit}]" if unit else "" for unit in view.units[shown]]
+    more = len(view.rows) - len(titles)
+    rest = f" {more} more rows are in the file." if more > 0 else ""
+    pictures = [
+        Picture.of(
+            "map",
+            "Map",
+            f"Values of the cells, colours over 98% of them.{drawn.note}{rest}",
+            drawn.draw(list(view.values[shown]), labels, titles),
+        )
+    ]
+    if view.errors is not None:
+        pictures.append(
+            Picture.of(
+                "errors",
+                "Standard deviation",
+                "Large where few samples reach a cell.",
+                drawn.draw(list(view.errors[shown]), labels, titles),
+            )
+        )
+    counts = view.relation.samples_per_cell
+    pictures += [
+        Picture.of(
+            "coverage",
+            "Coverage",
+            "Samples linked to each cell. Cells with few are noisy; a lower level or more damping "
+            "helps.",
+            drawn.draw(
+                [np.where(counts > 0, counts, np.nan)],
+                ["samples per cell"],
+                ["coverage"],
+                counts=True,
+            ),
+        ),
+        Picture.of(
+            "samples-per-cell",
+            "Samples per cell",
+            "The last bar holds all that are larger.",
+            counts_figure(counts),
+        ),
+    ]
+    if view.residuals is None:
+        return pictures
+    local = np.sqrt(view.relation.average(view.residuals[shown] ** 2))
+    return [
+        *pictures,
+        Picture.of(
+            "residuals",
+            "Residuals at the samples",
+            "Samples minus the cells at their places; the outermost bars hold the outliers. A "
+            "shifted or lopsided peak asks for a finer level or another method.",
+            residuals_figure(view.residuals[shown], tuple(titles), view.units[shown]),
+        ),
+        Picture.of(
+            "residual-map",
+            "Residuals on the sphere",
+            "Their rms around each cell. Coasts and fronts show what cells of this size cannot "
+            "follow; stripes along the swath are the instrument's.",
+            drawn.draw(list(local), labels, titles, counts=True),
+        ),
+    ]
