@@ -10,7 +10,7 @@ from skysift.report import page as page_module
 from skysift.report import sheet as sheet_module
 from skysift.report.data import ReportData
 from skysift.report.page import sheet_of, tiles, write_page, write_report
-from skysift.report.sheet import render_sheet
+from skysift.report.sheet import Origin, render_sheet
 
 _VOID = {"meta", "img", "br", "link", "hr", "input"}
 EXPECTED = (
@@ -64,9 +64,11 @@ def html(example, tmp_path_factory) -> str:
         example.fit,
         maps=example.sim.maps,
         truth=example.sim.truth,
-        experiment_text="mask: GAL060\nname: <b>",
-        command="skysift separate sky --mask GAL060 -o runs/a",
-        manifest={"hash": "f00d", "machine": {"cpus": 2}},
+        origin=Origin(
+            "mask: GAL060\nname: <b>",
+            "skysift separate sky --mask GAL060 -o runs/a",
+            {"hash": "f00d", "machine": {"cpus": 2}},
+        ),
     )
     assert written == path
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]

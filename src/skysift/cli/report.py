@@ -37,25 +37,22 @@ def report(
     from skysift.experiment.replay import stored_report
     from skysift.report import write_report
     from skysift.report.ensemble import write_ensemble_page
+    from skysift.report.sheet import Origin
     from skysift.store.files import explained
     from skysift.store.run import REPORT, Run
 
     stored = Run.open(run)
     path = stored.path / REPORT if output is None else output
     manifest = stored.manifest
-    facts = {
-        "experiment_text": stored.experiment_text,
-        "command": manifest.command,
-        "manifest": manifest.facts(),
-    }
+    origin = Origin(stored.experiment_text, manifest.command, manifest.facts())
     with explained(path):
         if manifest.kind == KIND:
             view = stored_view(stored, sky)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_ensemble_page(path, view, **facts)
+            write_ensemble_page(path, view, origin=origin)
         else:
             data = stored_report(stored, sky)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_report(path, data, **facts)
+            write_report(path, data, origin)
     Options(debug=debug).say(f"report: {path}")
     return Done()

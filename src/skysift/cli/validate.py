@@ -96,6 +96,7 @@ def validate(
     options = Options(debug=debug, quiet=quiet)
     options.set_up()
     from skysift.experiment.validation import validate as checked
+    from skysift.report.sheet import Origin
     from skysift.report.validation import write_validation_page
     from skysift.store.files import explained
     from skysift.store.run import Run
@@ -109,9 +110,7 @@ def validate(
             path,
             result,
             lead=f"{stored.path} · {result.data.model} · {result.data.instrument}",
-            experiment_text=stored.experiment_text,
-            command=typed_command(),
-            manifest=stored.manifest.facts(),
+            origin=Origin(stored.experiment_text, typed_command(), stored.manifest.facts()),
         )
     options.say(_table(result, path))
     return Done(1 if result.failed else 0)

@@ -21,6 +21,7 @@ from skysift.grid import Grid, Ordering
 from skysift.harmonic.smooth import smoothed
 from skysift.patches import AbstractPartition, Binned, Patches
 from skysift.report.binning import BinnedParameter, BinningView, write_binning_page
+from skysift.report.sheet import Origin
 from skysift.store.fits import Column, Frame, write_columns, write_mask
 from skysift.store.manifest import Manifest
 from skysift.store.run import (
@@ -183,9 +184,7 @@ def binning_run(
                 draft.directory / REPORT,
                 result.view,
                 separate_command=again,
-                experiment_text=text,
-                command=command,
-                manifest=draft.manifest(head).facts(),
+                origin=Origin(text, command, draft.manifest(head).facts()),
                 notes=result.notes,
             )
     return result, again

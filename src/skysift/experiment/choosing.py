@@ -35,6 +35,7 @@ from skysift.experiment.runs import Order
 from skysift.experiment.text import to_text
 from skysift.patches import Patches
 from skysift.report.choosing import ChoiceView, write_choice_page
+from skysift.report.sheet import Origin
 from skysift.store.fits import Column, write_columns
 from skysift.store.manifest import Manifest
 from skysift.store.run import EXPERIMENT, REPORT, drafted
@@ -188,9 +189,7 @@ def choice_run(
                 draft.directory / REPORT,
                 ChoiceView(found, method.value),
                 separate_command=command,
-                experiment_text=text,
-                command=order.command,
-                manifest=draft.manifest(head).facts(),
+                origin=Origin(text, order.command, draft.manifest(head).facts()),
             )
     return Chosen(found.fit, found.priors, found.table, command)
 

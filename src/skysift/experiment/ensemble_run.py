@@ -140,13 +140,12 @@ def _view(
 
 def _page(draft: Draft, head: Manifest, view: EnsembleView, experiment: SeparateExperiment) -> None:
     from skysift.report.ensemble import write_ensemble_page  # matplotlib is slow
+    from skysift.report.sheet import Origin
 
     write_ensemble_page(
         draft.directory / REPORT,
         view,
-        experiment_text=to_text(experiment),
-        command=head.command,
-        manifest=draft.manifest(head).facts(),
+        origin=Origin(to_text(experiment), head.command, draft.manifest(head).facts()),
     )
 
 

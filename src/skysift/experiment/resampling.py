@@ -19,6 +19,7 @@ from skysift.experiment.runs import Order
 from skysift.experiment.samples import Samples, Wanted, read_samples
 from skysift.experiment.text import to_text
 from skysift.report.resampling import HeldOut, Prediction, ResampleView, write_resample_page
+from skysift.report.sheet import Origin
 from skysift.resample import CellFit, Reduce, Sampling, Status
 from skysift.resample.files import cell_coordinate
 from skysift.store.dataset import write_dataset
@@ -175,9 +176,7 @@ def resample_run(experiment: ResampleExperiment, order: Order) -> Resampled | No
             write_resample_page(
                 draft.directory / REPORT,
                 view(found),
-                experiment_text=text,
-                command=order.command,
-                manifest=draft.manifest(head).facts(),
+                origin=Origin(text, order.command, draft.manifest(head).facts()),
             )
     return found
 

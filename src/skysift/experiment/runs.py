@@ -109,6 +109,7 @@ def _write(
     draft: Draft, head: Manifest, problem: Problem, fit: Separation, check: Callable[[], None]
 ) -> None:
     from skysift.report import write_page  # matplotlib takes half a second
+    from skysift.report.sheet import Origin
 
     with draft.stage("write"):
         write_separation(draft.directory, fit, problem.maps, frame=problem.experiment.frame)
@@ -120,9 +121,11 @@ def _write(
             fit,
             maps=problem.maps,
             truth=None if truth is None else truth.on(fit.grid),
-            experiment_text=(draft.directory / EXPERIMENT).read_text(),
-            command=head.command,
-            manifest=draft.manifest(head).facts(),
+            origin=Origin(
+                (draft.directory / EXPERIMENT).read_text(),
+                head.command,
+                draft.manifest(head).facts(),
+            ),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 
 from skysift.grid import Grid
 from skysift.report.map_figures import VALUE, Sky
-from skysift.report.sheet import Listing, Picture, Sheet, Tile, number, write_sheet
+from skysift.report.sheet import UNKNOWN, Listing, Origin, Picture, Sheet, Tile, number, write_sheet
 from skysift.report.style import BLUE, INK, new_figure, sequential, shuffled_colours, styled
 
 
@@ -63,9 +62,7 @@ def write_binning_page(
     view: BinningView,
     *,
     separate_command: str,
-    experiment_text: str = "",
-    command: str = "",
-    manifest: Mapping[str, object] | None = None,
+    origin: Origin = UNKNOWN,
     notes: tuple[str, ...] = (),
 ) -> Path:
     """Write the page of new patches.
@@ -74,9 +71,7 @@ def write_binning_page(
         path: of the HTML file.
         view: what it shows.
         separate_command: how to separate in them.
-        experiment_text: the settings as YAML.
-        command: what was typed.
-        manifest: facts about the run, shown as a table.
+        origin: what it came of.
         notes: warnings.
 
     Returns:
@@ -118,9 +113,7 @@ def write_binning_page(
             ),
         ),
         notes=notes,
-        experiment_text=experiment_text,
-        command=command,
-        manifest=manifest or {},
+        origin=origin,
     )
     return write_sheet(path, sheet)
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from skysift.compsep.choose import PatchChoice, Trial
 from skysift.report.map_figures import VALUE, Sky
-from skysift.report.sheet import Listing, Picture, Sheet, Tile, number, write_sheet
+from skysift.report.sheet import UNKNOWN, Listing, Origin, Picture, Sheet, Tile, number, write_sheet
 from skysift.report.style import BLUE, RED, new_figure, sequential, shuffled_colours, styled
 
 
@@ -35,9 +35,7 @@ def write_choice_page(
     view: ChoiceView,
     *,
     separate_command: str,
-    experiment_text: str = "",
-    command: str = "",
-    manifest: Mapping[str, object] | None = None,
+    origin: Origin = UNKNOWN,
 ) -> Path:
     """Write the page of a choice.
 
@@ -45,9 +43,7 @@ def write_choice_page(
         path: of the HTML file.
         view: what it shows.
         separate_command: how to separate with it.
-        experiment_text: the experiment as YAML.
-        command: what was typed.
-        manifest: facts about the run, shown as a table.
+        origin: what it came of.
 
     Returns:
         The path.
@@ -87,9 +83,7 @@ def write_choice_page(
                 patches_figure(view),
             ),
         ),
-        experiment_text=experiment_text,
-        command=command,
-        manifest=manifest or {},
+        origin=origin,
     )
     return write_sheet(path, sheet)
 

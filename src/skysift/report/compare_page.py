@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from skysift.report import compare_figures
 from skysift.report.compare_data import ComparedRun, Comparison
-from skysift.report.sheet import Listing, Picture, Sheet, Tile, number
+from skysift.report.sheet import Listing, Origin, Picture, Sheet, Tile, number
 
 COLUMNS = (
     "name",
@@ -105,7 +105,7 @@ def comparison_sheet(
             for key, (title, caption, figure) in figures.items()
         ),
         notes=comparison.notes,
-        command=command,
+        origin=Origin(command=command),
     )
 
 

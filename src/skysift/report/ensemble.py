@@ -15,7 +15,17 @@ from skysift.cosmology import Ensemble, ResidualSpectra, TensorRatio
 from skysift.harmonic import CMBSpectra
 from skysift.report.map_figures import ERROR, SIGNED, VALUE, Sky
 from skysift.report.r_figures import likelihood
-from skysift.report.sheet import Listing, Picture, Sheet, Tile, number, rms, write_sheet
+from skysift.report.sheet import (
+    UNKNOWN,
+    Listing,
+    Origin,
+    Picture,
+    Sheet,
+    Tile,
+    number,
+    rms,
+    write_sheet,
+)
 from skysift.report.style import (
     BLUE,
     GREY,
@@ -52,18 +62,14 @@ def write_ensemble_page(
     path: str | Path,
     view: EnsembleView,
     *,
-    experiment_text: str = "",
-    command: str = "",
-    manifest: Mapping[str, object] | None = None,
+    origin: Origin = UNKNOWN,
 ) -> Path:
     """Write the page of a set of realisations.
 
     Args:
         path: of the HTML file.
         view: what it shows.
-        experiment_text: the experiment as YAML.
-        command: what to type to repeat it.
-        manifest: facts about the run, shown as a table.
+        origin: what it came of.
 
     Raises:
         OSError: if the file cannot be written; then nothing is left behind.
@@ -82,9 +88,7 @@ def write_ensemble_page(
         pictures=tuple(_pictures(view)),
         notes=tuple(f"Seed {seed} failed: {text}" for seed, text in ensemble.failures.items())
         + view.ratio.notes,
-        experiment_text=experiment_text,
-        command=command,
-        manifest=manifest or {},
+        origin=origin,
     )
     return write_sheet(path, sheet)
 

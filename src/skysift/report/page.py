@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from skysift.maps import Maps
 from skysift.report.data import ReportData, SeparationLike
 from skysift.report.pictures import pictures
-from skysift.report.sheet import Listing, Sheet, Tile, number, rms, write_sheet
+from skysift.report.sheet import UNKNOWN, Listing, Origin, Sheet, Tile, number, rms, write_sheet
 from skysift.report.views import ParameterView
 from skysift.sky.simulate import Truth
 
@@ -22,9 +21,7 @@ def write_page(
     *,
     maps: Maps | None = None,
     truth: Truth | None = None,
-    experiment_text: str = "",
-    command: str = "",
-    manifest: Mapping[str, object] | None = None,
+    origin: Origin = UNKNOWN,
 ) -> Path:
     """Write the report of a separation.
 
@@ -33,9 +30,7 @@ def write_page(
         fit: the separation.
         maps: the maps that were fitted; residuals are shown only with them.
         truth: the sky that was put in; it is compared only with it.
-        experiment_text: the experiment as YAML.
-        command: what to type to repeat the run.
-        manifest: facts about the run, shown as a table.
+        origin: what it came of.
 
     Returns:
         The path.
@@ -45,18 +40,13 @@ def write_page(
         OSError: if the file cannot be written; then nothing is left behind.
     """
     data = ReportData.of(fit, maps, truth)
-    return write_report(
-        path, data, experiment_text=experiment_text, command=command, manifest=manifest
-    )
+    return write_report(path, data, origin)
 
 
 def write_report(
     path: str | Path,
     data: ReportData,
-    *,
-    experiment_text: str = "",
-    command: str = "",
-    manifest: Mapping[str, object] | None = None,
+    origin: Origin = UNKNOWN,
 ) -> Path:
     """Write the report of a separation read back from a run; arguments as `write_page`.
 
@@ -66,17 +56,12 @@ def write_report(
     Raises:
         OSError: if the file cannot be written; then nothing is left behind.
     """
-    return write_sheet(
-        path, sheet_of(data, experiment_text=experiment_text, command=command, manifest=manifest)
-    )
+    return write_sheet(path, sheet_of(data, origin))
 
 
 def sheet_of(
     data: ReportData,
-    *,
-    experiment_text: str = "",
-    command: str = "",
-    manifest: Mapping[str, object] | None = None,
+    origin: Origin = UNKNOWN,
 ) -> Sheet:
     """What stands on the page of a separation."""
     status = data.status
@@ -90,9 +75,7 @@ def sheet_of(
         pictures=tuple(pictures(data)),
         soft="" if status.message == "converged" else status.message,
         notes=_notes(data),
-        experiment_text=experiment_text,
-        command=command,
-        manifest=manifest or {},
+        origin=origin,
     )
 
 

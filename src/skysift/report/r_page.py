@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skysift.cosmology import TensorRatio
 from skysift.report import r_figures
-from skysift.report.sheet import Picture, Sheet, Tile, render_sheet
+from skysift.report.sheet import Origin, Picture, Sheet, Tile, render_sheet
 
 
 def render_r(
@@ -31,7 +31,7 @@ def render_r(
             pictures=tuple(_pictures(result, truth)),
             soft="Tensors have n_t = 0, pivot 0.05 / Mpc.",
             notes=result.notes,
-            command=command,
+            origin=Origin(command=command),
         )
     )
 

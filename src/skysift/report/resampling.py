@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,17 @@ import numpy as np
 from jaxtyping import Float
 
 from skysift.report.resample_figures import CellMap, counts_figure, residuals_figure
-from skysift.report.sheet import Listing, Picture, Sheet, Tile, number, rms, write_sheet
+from skysift.report.sheet import (
+    UNKNOWN,
+    Listing,
+    Origin,
+    Picture,
+    Sheet,
+    Tile,
+    number,
+    rms,
+    write_sheet,
+)
 from skysift.resample import Sampling
 from skysift.resample.cells import cell_side_m
 
@@ -91,18 +100,14 @@ def write_resample_page(
     path: str | Path,
     view: ResampleView,
     *,
-    experiment_text: str = "",
-    command: str = "",
-    manifest: Mapping[str, object] | None = None,
+    origin: Origin = UNKNOWN,
 ) -> Path:
     """Write the page.
 
     Args:
         path: of the HTML file.
         view: what it shows.
-        experiment_text: the experiment as YAML.
-        command: what was typed.
-        manifest: facts about the run, shown as a table.
+        origin: what it came of.
 
     Returns:
         The path.
@@ -122,9 +127,7 @@ def write_resample_page(
         tables=tuple(_tables(view)),
         pictures=tuple(_pictures(view)),
         notes=_notes(view),
-        experiment_text=experiment_text,
-        command=command,
-        manifest=manifest or {},
+        origin=origin,
         footer="Maps are seen from outside, longitude growing to the right.",
     )
     return write_sheet(path, sheet)

@@ -77,6 +77,25 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a page came of, and how to make it again.
+
+    Args:
+        experiment: as YAML.
+        command: what was typed.
+        manifest: facts about the run, shown as a table.
+    """
+
+    experiment: str = ""
+    command: str = ""
+    manifest: Mapping[str, object] = field(default_factory=dict)
+
+
+UNKNOWN = Origin()
+"""Of a page that nobody need make again."""
+
+
+@dataclass(frozen=True)
 class Sheet:
     """What stands on a page.
 
@@ -90,9 +109,7 @@ class Sheet:
         pictures: in the order of the page.
         soft: remarks below the verdict, in grey.
         notes: warnings below the verdict.
-        experiment_text: the experiment as YAML.
-        command: what to type to repeat it.
-        manifest: facts about the run.
+        origin: what it came of.
         footer: what holds for all maps.
     """
 
@@ -105,9 +122,7 @@ class Sheet:
     pictures: tuple[Picture, ...] = ()
     soft: str = ""
     notes: tuple[str, ...] = ()
-    experiment_text: str = ""
-    command: str = ""
-    manifest: Mapping[str, object] = field(default_factory=dict)
+    origin: Origin = UNKNOWN
     footer: str = "Maps are in Galactic coordinates, longitude growing to the left."
 
 
@@ -123,9 +138,9 @@ def render_sheet(sheet: Sheet) -> str:
     return environment.get_template("sheet.html.j2").render(
         style=Markup(environment.get_template("style.css.j2").render()),
         sheet=sheet,
-        experiment_text=sheet.experiment_text.strip(),
-        command=sheet.command.strip(),
-        manifest=_flat(sheet.manifest),
+        experiment_text=sheet.origin.experiment.strip(),
+        command=sheet.origin.command.strip(),
+        manifest=_flat(sheet.origin.manifest),
         versions=_versions(),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )

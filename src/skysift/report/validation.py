@@ -9,7 +9,7 @@ from pathlib import Path
 from skysift.compsep.perturb import Profile, Surface
 from skysift.report import chart_figures, map_figures, validate_figures
 from skysift.report.data import ReportData
-from skysift.report.sheet import Listing, Picture, Sheet, write_sheet
+from skysift.report.sheet import UNKNOWN, Listing, Origin, Picture, Sheet, write_sheet
 from skysift.report.validate_figures import GradientMaps
 
 
@@ -80,9 +80,7 @@ def write_validation_page(
     result: Validation,
     *,
     lead: str,
-    experiment_text: str = "",
-    command: str = "",
-    manifest: dict[str, object] | None = None,
+    origin: Origin = UNKNOWN,
 ) -> Path:
     """Write the page of a validation.
 
@@ -90,9 +88,7 @@ def write_validation_page(
         path: of the HTML file.
         result: what it shows.
         lead: what was validated, in one line.
-        experiment_text: the experiment as YAML.
-        command: what was typed.
-        manifest: facts about the run, shown as a table.
+        origin: what it came of.
 
     Returns:
         The path.
@@ -107,9 +103,7 @@ def write_validation_page(
         good=not result.failed,
         tables=(_table(result),),
         pictures=tuple(_pictures(result)),
-        experiment_text=experiment_text,
-        command=command,
-        manifest=manifest or {},
+        origin=origin,
     )
     return write_sheet(path, sheet)
 
