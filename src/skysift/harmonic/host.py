@@ -1,0 +1,91 @@
+"""Linear maps that run in NumPy on the host, as JAX operations with every derivative."""
+
+from __future__ import annotations
+
+import abc
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+
+class AbstractHostMap(abc.ABC):
+    """A linear map along the last axes of arrays with any leading axes, computed in NumPy.
+
+    Subclasses are frozen and hashable: they are static parameters of a compiled function.
+    """
+
+    @abc.abstractmethod
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the result for the shape of an argument."""
+
+    @abc.abstractmethod
+    def dtype(self, dtype: np.dtype) -> np.dtype:
+        """Type of the result for the type of an argument."""
+
+    @abc.abstractmethod
+    def evaluate(self, values: np.ndarray) -> np.ndarray:
+        """The map of one array; leading axes are independent."""
+
+    @abc.abstractmethod
+    def transpose(self) -> AbstractHostMap:
+        """The transpose, without conjugation, as JAX transposes."""
+
+
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+
+
+_host_p = Primitive("skysift_host_map")
+
+
+def on_host(host: AbstractHostMap, values: jax.Array) -> jax.Array:
+    """Apply a host map inside JAX: it may be traced, batched, differentiated both ways.
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Double(AbstractHostMap):
+        ...     def shape(self, shape): return shape
+        ...     def dtype(self, dtype): return dtype
+        ...     def evaluate(self, values): return 2 * values
+        ...     def transpose(self): return self
+        >>> float(jax.grad(lambda x: on_host(Double(), x)[0])(jnp.ones(1))[0])
+        2.0
+    """
+    return _host_p.bind(values, host=host)
+
+
+def _abstract(values: _Shaped, *, host: AbstractHostMap) -> ShapedArray:
+    return ShapedArray(host.shape(values.shape), host.dtype(np.dtype(values.dtype)))
+
+
+def _call(values: jax.Array, *, host: AbstractHostMap) -> jax.Array:
+    result = jax.ShapeDtypeStruct(host.shape(values.shape), host.dtype(np.dtype(values.dtype)))
+    return jax.pure_callback(
+        lambda given: host.evaluate(np.asarray(given)), result, values, vmap_method="sequential"
+    )
+
+
+def _batched(values: tuple, axes: tuple, *, host: AbstractHostMap) -> tuple:
+    return on_host(host, jnp.moveaxis(values[0], axes[0], 0)), 0
+
+
+def _transposed(cotangent: jax.Array, _: jax.Array, *, host: AbstractHostMap) -> list:
+    if isinstance(cotangent, ad.Zero):
+        return [cotangent]
+    return [on_host(host.transpose(), cotangent)]
+
+
+_host_p.def_impl(jax.jit(_call, static_argnames="host"))
+_host_p.def_abstract_eval(_abstract)
+mlir.register_lowering(_host_p, mlir.lower_fun(_call, multiple_results=False))
+ad.deflinear2(_host_p, _transposed)
+batching.primitive_batchers[_host_p] = _batched
