@@ -1,0 +1,342 @@
+"""Ways to fields whose statistics are the wanted ones."""
+
+from __future__ import annotations
+
+import abc
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.optimize
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from skysift.scattering.objective import Objective
+
+Report = Callable[[int, int, float], None]
+"""Called with the number of the field, of the iteration, and the objective."""
+
+
+class Status(enum.Enum):
+    """How a synthesis ended."""
+
+    CONVERGED = "converged"
+    STALLED = "stalled"
+    ITERATION_LIMIT = "iteration limit"
+    SAMPLED = "sampled"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Unknowns that a sampler ended at.
+
+    Args:
+        unknowns: `(field, channel, unknown)`.
+        status: of each field.
+        history: objective of each field at each iteration.
+    """
+
+    unknowns: Float[np.ndarray, "field channel unknown"]
+    status: tuple[Status, ...]
+    history: tuple[Float[np.ndarray, " iteration"], ...]
+
+
+class AbstractSampler(abc.ABC):
+    """A way from unknowns to others whose statistics are the wanted ones."""
+
+    @abc.abstractmethod
+    def run(
+        self,
+        objective: Objective,
+        start: Float[Array, "field channel unknown"],
+        key: PRNGKeyArray,
+        tolerance: float,
+        report: Report,
+    ) -> Found:
+        """Fields from a start.
+
+        Args:
+            objective: to bring down.
+            start: white unknowns.
+            key: of what is random on the way.
+            tolerance: objective at which to stop.
+            report: called once an iteration.
+        """
+
+
+class _Reached(Exception):
+    """The objective is below the tolerance."""
+
+
+@dataclass(frozen=True)
+class LBFGS(AbstractSampler):
+    """Gradient descent with the quasi-Newton steps of SciPy's L-BFGS-B, each field by itself.
+
+    The limit of the microcanonical model of Bruna & Mallat (2019, Math. Stat. Learn. 1, 257).
+
+    Args:
+        max_iter: iterations at most.
+        memory: steps that the estimate of the curvature is built on.
+    """
+
+    max_iter: int = 500
+    memory: int = 20
+
+    def run(
+        self,
+        objective: Objective,
+        start: Float[Array, "field channel unknown"],
+        key: PRNGKeyArray,
+        tolerance: float,
+        report: Report,
+    ) -> Found:
+        """See `AbstractSampler`."""
+        ends = [
+            self._descend(
+                lambda values: _each(objective, values), one[None], tolerance, report, number
+            )
+            for number, one in enumerate(start)
+        ]
+        return Found(
+            np.concatenate([end[0] for end in ends]),
+            tuple(end[1] for end in ends),
+            tuple(end[2] for end in ends),
+        )
+
+    def _descend(
+        self,
+        evaluate: Callable[[Array], tuple[Array, Array]],
+        start: Float[Array, "field channel unknown"],
+        tolerance: float,
+        report: Report,
+        number: int,
+    ) -> tuple[np.ndarray, Status, np.ndarray]:
+        shape, dtype = start.shape, start.dtype
+        history: list[float] = []
+        latest: dict[bytes, float] = {}
+        best = (np.inf, np.asarray(start))
+
+        def function(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            nonlocal best
+            value, slope = evaluate(jnp.asarray(flat.reshape(shape), dtype))
+            value = float(value)
+            if value < best[0]:
+                best = (value, flat.reshape(shape).copy())
+            latest.clear()
+            latest[flat.tobytes()] = value
+            return value, np.asarray(slope, dtype=float).ravel()
+
+        def step(flat: np.ndarray) -> None:
+            value = latest.get(flat.tobytes(), best[0])
+            history.append(value)
+            report(number, len(history), value)
+            if value <= tolerance:
+                raise _Reached
+
+        try:
+            end = scipy.optimize.minimize(
+                function,
+                np.asarray(start, dtype=float).ravel(),
+                jac=True,
+                method="L-BFGS-B",
+                callback=step,
+                options={
+                    "maxcor": self.memory,
+                    "maxiter": self.max_iter,
+                    "maxfun": 2 * self.max_iter,
+                    "ftol": 1e-9,
+                    "gtol": 0.0,
+                },
+            )
+            limited = end.status == 1
+        except _Reached:
+            limited = False
+        if best[0] <= tolerance:
+            status = Status.CONVERGED
+        else:
+            status = Status.ITERATION_LIMIT if limited else Status.STALLED
+        return best[1].astype(dtype), status, np.array(history)
+
+
+@dataclass(frozen=True)
+class MeanField(AbstractSampler):
+    """Many fields moved together until the average of their statistics is the wanted one.
+
+    Each keeps fluctuations of its own, which descent of a single field takes away (Häggbom et al.
+    2024, arXiv:2403.08362).
+
+    Args:
+        descent: how to move.
+    """
+
+    descent: LBFGS = LBFGS()
+
+    def run(
+        self,
+        objective: Objective,
+        start: Float[Array, "field channel unknown"],
+        key: PRNGKeyArray,
+        tolerance: float,
+        report: Report,
+    ) -> Found:
+        """See `AbstractSampler`."""
+        # The average over n fields varies n times less.
+        unknowns, status, history = self.descent._descend(
+            lambda values: _together(objective, values), start, tolerance / len(start), report, 0
+        )
+        return Found(unknowns, (status,) * len(start), (history,) * len(start))
+
+
+@dataclass(frozen=True)
+class Adam(AbstractSampler):
+    """First-order descent of all fields at once.
+
+    Args:
+        max_iter: iterations at most.
+        learning_rate: size of the first steps, in units of the white unknowns.
+    """
+
+    max_iter: int = 2000
+    learning_rate: float = 0.03
+
+    def run(
+        self,
+        objective: Objective,
+        start: Float[Array, "field channel unknown"],
+        key: PRNGKeyArray,
+        tolerance: float,
+        report: Report,
+    ) -> Found:
+        """See `AbstractSampler`."""
+        schedule = optax.cosine_decay_schedule(self.learning_rate, self.max_iter, alpha=0.02)
+        optimiser = optax.adam(schedule)
+        unknowns, state = start, optimiser.init(start)
+        best, lowest = np.asarray(start), np.full(len(start), np.inf)
+        history: list[np.ndarray] = []
+        for iteration in range(self.max_iter):
+            values, slope = _apart(objective, unknowns)
+            numbers = np.asarray(values)
+            better = numbers < lowest
+            best = np.where(better[:, None, None], np.asarray(unknowns), best)
+            lowest = np.minimum(numbers, lowest)
+            history.append(numbers)
+            report(0, iteration + 1, float(numbers.max()))
+            if np.all(lowest <= tolerance):
+                break
+            updates, state = optimiser.update(slope, state)
+            unknowns = jnp.asarray(optax.apply_updates(unknowns, updates))
+        status = tuple(
+            Status.CONVERGED if value <= tolerance else Status.ITERATION_LIMIT for value in lowest
+        )
+        return Found(best, status, tuple(np.stack(history, axis=1)))
+
+
+@dataclass(frozen=True)
+class HMC(AbstractSampler):
+    """Hamiltonian Monte Carlo: draws, not descents.
+
+    Of the density `exp(-n objective / (2 temperature)) N(unknowns; 0, 1)`, with n the number of
+    statistics: a Gaussian field of the colour of the target, conditioned on its statistics up to
+    their sampling variance times the temperature.
+
+    Args:
+        draws: trajectories; the last one's end is the field.
+        steps: leapfrog steps of each.
+        temperature: in units of the sampling variance.
+        acceptance: to which the size of the steps is brought in the first half.
+    """
+
+    draws: int = 200
+    steps: int = 10
+    temperature: float = 1.0
+    acceptance: float = 0.8
+
+    def run(
+        self,
+        objective: Objective,
+        start: Float[Array, "field channel unknown"],
+        key: PRNGKeyArray,
+        tolerance: float,
+        report: Report,
+    ) -> Found:
+        """See `AbstractSampler`."""
+        count = float(jnp.sum(objective.weights > 0.0)) / self.temperature
+        unknowns, size = start, jnp.full(len(start), 0.05, start.dtype)
+        history = []
+        for draw in range(self.draws):
+            key, this = jax.random.split(key)
+            unknowns, accepted, values = _trajectory(
+                objective, unknowns, size, jnp.asarray(count, start.dtype), self.steps, this
+            )
+            if draw < self.draws // 2:
+                size = size * jnp.exp(0.2 * (accepted - self.acceptance))
+            history.append(np.asarray(values))
+            report(0, draw + 1, float(np.max(history[-1])))
+        return Found(
+            np.asarray(unknowns), (Status.SAMPLED,) * len(start), tuple(np.stack(history, axis=1))
+        )
+
+
+@eqx.filter_jit
+def _each(objective: Objective, unknowns: Array) -> tuple[Array, Array]:
+    return jax.value_and_grad(lambda values: jnp.sum(objective.each(values)))(unknowns)
+
+
+@eqx.filter_jit
+def _together(objective: Objective, unknowns: Array) -> tuple[Array, Array]:
+    return jax.value_and_grad(objective.together)(unknowns)
+
+
+@eqx.filter_jit
+def _apart(objective: Objective, unknowns: Array) -> tuple[Array, Array]:
+    def total(values: Array) -> tuple[Array, Array]:
+        each = objective.each(values)
+        return jnp.sum(each), each
+
+    (_, each), slope = jax.value_and_grad(total, has_aux=True)(unknowns)
+    return each, slope
+
+
+@eqx.filter_jit
+def _trajectory(
+    objective: Objective, unknowns: Array, size: Array, count: Array, steps: int, key: PRNGKeyArray
+) -> tuple[Array, Array, Array]:
+    """One leapfrog trajectory of each field, with its chance of being accepted."""
+    size = size[:, None, None]
+
+    def energy(values: Array) -> tuple[Array, tuple[Array, Array]]:
+        each = objective.each(values)
+        total = 0.5 * count * each + 0.5 * jnp.sum(values**2, axis=(1, 2))
+        return jnp.sum(total), (total, each)
+
+    slope = jax.value_and_grad(energy, has_aux=True)
+    kick, choose = jax.random.split(key)
+    momentum = jax.random.normal(kick, unknowns.shape, unknowns.dtype)
+    (_, (before, each)), force = slope(unknowns)
+
+    def leap(carry: tuple, _: None) -> tuple[tuple, None]:
+        at, moving, pull, _, _ = carry
+        moving = moving - 0.5 * size * pull
+        at = at + size * moving
+        (_, (total, values)), pull = slope(at)
+        return (at, moving - 0.5 * size * pull, pull, total, values), None
+
+    start = (unknowns, momentum, force, before, each)
+    (end, moving, _, after, values), _ = jax.lax.scan(leap, start, length=steps)
+    change = (
+        before
+        + 0.5 * jnp.sum(momentum**2, axis=(1, 2))
+        - after
+        - 0.5 * jnp.sum(moving**2, axis=(1, 2))
+    )
+    chance = jnp.where(jnp.isfinite(change), jnp.exp(jnp.minimum(change, 0.0)), 0.0)
+    taken = jax.random.uniform(choose, chance.shape) < chance
+    return (
+        jnp.where(taken[:, None, None], end, unknowns),
+        chance,
+        jnp.where(taken, values, each),
+    )

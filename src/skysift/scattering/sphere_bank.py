@@ -1,0 +1,196 @@
+"""Directional wavelets on the sphere, exact in harmonic space."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float, Int
+
+from skysift.harmonic import multipoles
+from skysift.scattering.gauss_legendre import GaussLegendre
+
+_AFFORDABLE = 64
+"""Band limit of a grid whose transforms cost nothing beside those of the fine scales."""
+
+
+@dataclass(frozen=True)
+class SphereBank:
+    """Directional wavelets of dyadic scales as sums of spin fields.
+
+    The wavelet of scale j has the window `cos(pi/2 log2(l / l_j))` around `l_j = lmax / 2^j`; the
+    squares of all windows add to 1. Its directional profile is `cos^(2 order)(chi / 2)`, so that
+    the coefficient in direction chi is `W(chi) = sum over |n| <= order of c_n exp(i n chi) W_n`,
+    with `W_n` the spin-n field of the windowed coefficients and
+    `c_n = binomial(2 order, order + n)`, normalised to unit power. The profile has no opposite
+    lobe: `W` is complex and its modulus an envelope. The moduli in `directions` directions over
+    half a turn give angular harmonics of even order q, which are spin-q fields.
+
+    Args:
+        lmax: largest multipole, and the centre of the finest scale.
+        scales: number of scales, from 1.
+        order: of the directional profile; 4 gives a width of about 60 degrees.
+        directions: in which the modulus is taken, from `order + 1`.
+        harmonics: largest angular harmonic of the moduli, even.
+    """
+
+    lmax: int
+    scales: int
+    order: int = 4
+    directions: int = 5
+    harmonics: int = 4
+
+    def __post_init__(self) -> None:
+        most = max(int(math.log2(self.lmax)), 1)
+        if not 1 <= self.scales <= most:
+            raise ValueError(
+                f"scales: expected 1 to {most} for lmax {self.lmax} (the coarsest is centred at "
+                f"l = lmax / 2^(scales - 1)), got {self.scales}. Say scales={most}."
+            )
+        if not 1 <= self.order <= 16:
+            raise ValueError(
+                f"order: expected 1 to 16, got {self.order}. Say order=4 for wavelets 60 degrees "
+                "wide in angle."
+            )
+        if self.directions <= self.order:
+            raise ValueError(
+                f"directions: expected more than order = {self.order}, got {self.directions}. "
+                f"Say directions={self.order + 1}."
+            )
+        if self.harmonics % 2 or not 0 <= self.harmonics < self.directions:
+            raise ValueError(
+                f"harmonics: expected an even number from 0 to {self.directions - 1}, got "
+                f"{self.harmonics}. Say harmonics=4."
+            )
+
+    @property
+    def spins(self) -> tuple[int, ...]:
+        """Spins of the fields that the wavelet coefficients are made of."""
+        return tuple(range(self.order + 1))
+
+    @property
+    def even(self) -> tuple[int, ...]:
+        """Spins of the angular harmonics of the moduli."""
+        return tuple(range(0, self.harmonics + 1, 2))
+
+    @property
+    def parts(self) -> tuple[tuple[int, int], ...]:
+        """Spin and parity, 0 for gradient and 1 for curl, of each part of a modulus."""
+        return ((0, 0), *((spin, part) for spin in self.even[1:] for part in (0, 1)))
+
+    def centre(self, scale: int) -> float:
+        """Multipole at which the window of a scale is 1."""
+        return self.lmax / 2.0**scale
+
+    def band(self, scale: int) -> int:
+        """Largest multipole of a scale."""
+        return min(self.lmax, math.ceil(2.0 * self.centre(scale)) - 1)
+
+    def grid(self, scale: int) -> GaussLegendre:
+        """Grid on which the coefficients of a scale are evaluated.
+
+        A modulus has no band limit: on a finer grid it depends less on the orientation of the grid.
+        Coarse scales can afford twice their band.
+        """
+        band = self.band(scale)
+        return GaussLegendre(max(band, min(2 * band, _AFFORDABLE), self.order))
+
+    def window(self, scale: int) -> Float[np.ndarray, " ell"]:
+        """Window of a scale for the multipoles 0 to lmax."""
+        ell = np.arange(self.lmax + 1)
+        octaves = np.log2(np.maximum(ell, 1) / self.centre(scale))
+        inside = (ell > 0) & (np.abs(octaves) < 1.0)
+        return np.where(inside, np.cos(0.5 * np.pi * np.clip(octaves, -1.0, 1.0)), 0.0)
+
+    def rest(self) -> Float[np.ndarray, "side ell"]:
+        """Power windows of the multipoles above 0 that no scale covers: fine and coarse ones."""
+        total = sum(self.window(scale) ** 2 for scale in range(self.scales))
+        ell = np.arange(self.lmax + 1)
+        uncovered = np.clip(1.0 - total, 0.0, 1.0) * (ell > 0)
+        coarse = ell < self.centre(self.scales - 1)
+        return np.stack([uncovered * ~coarse, uncovered * coarse])
+
+    def coefficients(
+        self, alm: Complex[Array, "... alm"], scale: int
+    ) -> tuple[Float[Array, "... direction cell"], Float[Array, "... direction cell"]]:
+        """Real and imaginary parts of the wavelet coefficients of a scale in each direction."""
+        grid = self.grid(scale)
+        window = jnp.asarray(self.window(scale)[ell_of(grid.lmax)], jnp.real(alm).dtype)
+        fields = grid.synthesis(truncated(alm, self.lmax, grid.lmax) * window, self.spins)
+        real, imaginary = _turns(self.order, self.directions)
+        return (
+            jnp.einsum("df,...fp->...dp", jnp.asarray(real, fields.dtype), fields),
+            jnp.einsum("df,...fp->...dp", jnp.asarray(imaginary, fields.dtype), fields),
+        )
+
+    def harmonic_parts(
+        self, modulus: Float[Array, "... direction cell"], scale: int
+    ) -> Complex[Array, "... part alm"]:
+        """Coefficients of the angular harmonics of a modulus, in the order of `parts`."""
+        turns = jnp.asarray(_averages(self.directions, self.even), modulus.dtype)
+        fields = jnp.einsum("fd,...dp->...fp", turns, modulus)
+        return self.grid(scale).analysis(fields, self.even)
+
+
+def truncated(alm: Complex[Array, "... alm"], have: int, want: int) -> Complex[Array, "... alm"]:
+    """The coefficients up to a lower multipole, or with zeros up to a higher one."""
+    if want == have:
+        return alm
+    if want < have:
+        return alm[..., _positions(have, want)]
+    wider = jnp.zeros((*alm.shape[:-1], (want + 1) * (want + 2) // 2), alm.dtype)
+    return wider.at[..., _positions(want, have)].set(alm)
+
+
+def multiplicity(lmax: int) -> Float[np.ndarray, " alm"]:
+    """How often each packed coefficient counts in a sum over all m."""
+    return np.where(multipoles(lmax)[1] == 0, 1.0, 2.0)
+
+
+@functools.lru_cache(maxsize=64)
+def ell_of(lmax: int) -> Int[np.ndarray, " alm"]:
+    """Multipoles of packed coefficients; those above the table of a window are cut by it."""
+    return multipoles(lmax)[0]
+
+
+@functools.lru_cache(maxsize=256)
+def _positions(have: int, want: int) -> Int[np.ndarray, " alm"]:
+    ell, m = multipoles(want)
+    return m * (2 * have + 1 - m) // 2 + ell
+
+
+@functools.lru_cache(maxsize=16)
+def _turns(order: int, directions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices that give the two parts of W(chi) of the two parts of each spin field.
+
+    Of a real field `W_-n = (-1)^n conj(W_n)`: even spins make the real part, odd ones the other.
+    """
+    power = [float(math.comb(2 * order, order + n)) for n in range(order + 1)]
+    norm = math.sqrt(power[0] ** 2 + 2.0 * sum(one**2 for one in power[1:]))
+    chi = np.arange(directions) * np.pi / directions
+    real = np.zeros((directions, 2 * order + 1))
+    imaginary = np.zeros_like(real)
+    real[:, 0] = power[0] / norm
+    for n in range(1, order + 1):
+        cosine, sine = np.cos(n * chi), np.sin(n * chi)
+        scale = 2.0 * power[n] / norm
+        if n % 2 == 0:
+            real[:, 2 * n - 1 : 2 * n + 1] = scale * np.stack([cosine, -sine], axis=-1)
+        else:
+            imaginary[:, 2 * n - 1 : 2 * n + 1] = scale * np.stack([sine, cosine], axis=-1)
+    return real, imaginary
+
+
+@functools.lru_cache(maxsize=16)
+def _averages(directions: int, spins: tuple[int, ...]) -> np.ndarray:
+    """Matrix that gives the two parts of each angular harmonic of a modulus."""
+    chi = np.arange(directions) * np.pi / directions
+    rows = []
+    for spin in spins:
+        rows.append(np.cos(spin * chi) / directions)
+        if spin:
+            rows.append(-np.sin(spin * chi) / directions)
+    return np.stack(rows)

@@ -1,0 +1,178 @@
+"""What all kinds of statistics of fields have in common."""
+
+from __future__ import annotations
+
+import abc
+from typing import TypeVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Inexact
+
+from skysift.maps import unseen_to_nan
+from skysift.scattering.domain import AbstractDomain
+from skysift.scattering.layout import Layout
+from skysift.scattering.statistics import Statistics
+
+Moments = tuple[Inexact[Array, "field coefficient"], ...]
+StatisticT = TypeVar("StatisticT", bound="AbstractStatistic")
+
+
+class AbstractStatistic(eqx.Module):
+    """Statistics of fields on one domain, called on maps.
+
+    Subclasses give the moments of fields as they are, and say how moments are made independent of
+    the amplitude at each scale.
+    """
+
+    domain: eqx.AbstractVar[AbstractDomain]
+
+    @property
+    @abc.abstractmethod
+    def layout(self) -> Layout:
+        """What each coefficient is."""
+
+    @abc.abstractmethod
+    def moments(self, fields: Inexact[Array, "field channel ..."]) -> Moments:
+        """Moments of fields in the order of the tables, not normalised."""
+
+    @abc.abstractmethod
+    def normalised(self, moments: Moments, reference: Moments) -> Moments:
+        """Moments over the amplitudes that the moments of a reference have at each scale.
+
+        The amplitudes are in the moments that normalising leaves as they are: normalised moments
+        serve as reference as well. The reference has one field, or as many as the moments.
+        """
+
+    @abc.abstractmethod
+    def blind(self, reference: Moments) -> str:
+        """What makes moments unfit to normalise with, in words; empty when they are fit."""
+
+    @abc.abstractmethod
+    def powers(self, reference: Statistics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a Gaussian field like the reference needs to have.
+
+        Returns:
+            Mean `(channel,)`, power of each scale `(channel, scale)` averaged over orientations
+            and regions, and power `(channel, side)` of what no scale covers.
+        """
+
+    @abc.abstractmethod
+    def power_windows(
+        self,
+    ) -> tuple[Float[np.ndarray, "scale ..."], Float[np.ndarray, "..."]]:
+        """For each scale the window over modes whose sum with the spectrum is the power there.
+
+        Returns:
+            Windows `(scale, *modes)`, and the wave number or multipole of each mode.
+        """
+
+    @abc.abstractmethod
+    def rest_windows(self) -> Float[np.ndarray, "side ..."]:
+        """The same of what no scale covers, on the fine and the coarse side."""
+
+    @abc.abstractmethod
+    def masked(self: StatisticT, kept: Bool[np.ndarray, "..."]) -> StatisticT:
+        """The same statistics of the kept cells of a map only.
+
+        Raises:
+            ValueError: when nothing is left at a scale.
+        """
+
+    def __call__(
+        self, maps: Float[Array, "..."] | np.ndarray, reference: Statistics | None = None
+    ) -> Statistics:
+        """Statistics of maps.
+
+        Args:
+            maps: `(..., *shape)`, with a channel axis before the shape when there are several
+                channels; any leading axes are a batch. Cells that are NaN, infinite or UNSEEN in
+                any map are left out of all, and counted.
+            reference: statistics with whose amplitudes to normalise, as when the statistics of a
+                synthesis are compared with those of its target; `None` for those of each map.
+
+        Returns:
+            The statistics, of the batch axes.
+
+        Raises:
+            ValueError: for maps of another shape, a reference of another configuration, or maps
+                without any power at a scale (constant maps), whose statistics are not defined.
+        """
+        if reference is not None:
+            self.require(reference)
+        self.domain.check(maps)
+        if isinstance(maps, Tracer):
+            return _statistics(self, jnp.asarray(maps), reference)
+        values = np.asarray(maps)
+        dtype = np.float32 if values.dtype == np.float32 else np.float64
+        values = unseen_to_nan(values).astype(dtype, copy=False)
+        finite = np.isfinite(values)
+        if finite.all():
+            return self._checked(self, values, reference, 0)
+        cells = self.domain.cell_shape
+        kept = np.asarray(finite.reshape(-1, *cells).all(axis=0))
+        filled = np.where(finite, values, dtype(0.0))
+        return self._checked(self.masked(kept), filled, reference, int(kept.size - kept.sum()))
+
+    def require(self, reference: Statistics) -> None:
+        """Refuse statistics that another configuration made.
+
+        Raises:
+            ValueError: for statistics with other tables or another origin.
+        """
+        if reference.layout != self.layout:
+            raise ValueError(
+                f"reference: expected statistics of {self.layout.origin} "
+                f"({self.layout.n_coefficients} numbers), got those of {reference.layout.origin} "
+                f"({reference.n_coefficients} numbers). Compute them with the same operator."
+            )
+
+    def _checked(
+        self,
+        evaluated: AbstractStatistic,
+        maps: np.ndarray,
+        reference: Statistics | None,
+        masked: int,
+    ) -> Statistics:
+        result = _statistics(evaluated, jnp.asarray(maps), reference)
+        missing = self.blind(result.values if reference is None else reference.values)
+        if missing:
+            raise ValueError(
+                f"{'maps' if reference is None else 'reference'}: expected fields with power at "
+                f"every scale, got none {missing}, so that the statistics cannot be normalised. "
+                "Leave constant maps out, or choose fewer scales."
+            )
+        return Statistics(result.values, self.layout, masked)
+
+
+@eqx.filter_jit
+def _statistics(
+    statistic: AbstractStatistic, maps: Float[Array, "..."], reference: Statistics | None
+) -> Statistics:
+    fields = statistic.domain.fields(maps)
+    batch = maps.shape[: maps.ndim - len(statistic.domain.map_shape)]
+    flat = fields.reshape(-1, *fields.shape[len(batch) :])
+    moments = statistic.moments(flat)
+    if reference is None:
+        values = statistic.normalised(moments, moments)
+    else:
+        values = statistic.normalised(moments, as_moments(reference))
+    return Statistics(tuple(one.reshape(*batch, one.shape[-1]) for one in values), statistic.layout)
+
+
+def as_moments(reference: Statistics) -> Moments:
+    """Values of a reference with its batch axes as one axis of fields."""
+    return tuple(one.reshape(-1, one.shape[-1]) for one in reference.values)
+
+
+def modulus(values: Array) -> Float[Array, "..."]:
+    """Modulus of complex values, with a derivative of zero where they are zero."""
+    return root(jnp.real(values) ** 2 + jnp.imag(values) ** 2)
+
+
+def root(power: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Square root, with a derivative of zero at zero."""
+    positive = power > 0.0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, power, 1.0)), 0.0)

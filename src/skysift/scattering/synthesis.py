@@ -1,0 +1,167 @@
+"""New fields from the statistics of an example: maximum-entropy microcanonical models."""
+
+from __future__ import annotations
+
+import enum
+import warnings
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from skysift.scattering.gaussian import Colour, colour_of
+from skysift.scattering.objective import objective_of, sampling_deviation
+from skysift.scattering.samplers import LBFGS, AbstractSampler, Report, Status
+from skysift.scattering.statistic import AbstractStatistic
+from skysift.scattering.statistics import Statistics
+
+_DRAWS = 32
+"""Gaussian fields for the sampling variances: they are known to a quarter of themselves then."""
+
+
+class Start(enum.Enum):
+    """What the unknowns of a synthesis are white noise of."""
+
+    GAUSSIAN = "gaussian"
+    WHITE = "white"
+
+
+@dataclass(frozen=True, eq=False)
+class Synthesis:
+    """Fields with the statistics of a target.
+
+    Args:
+        maps: `(sample, *map shape)`.
+        status: how each sample ended.
+        history: objective of each sample at each iteration, 1 where it differs from the target as
+            two fields of the same law do.
+        statistics: of the samples, with the amplitudes of the target.
+        target: wanted statistics.
+        deviation: sampling deviation of each number, by which the objective is measured.
+    """
+
+    maps: Float[np.ndarray, "sample ..."]
+    status: tuple[Status, ...]
+    history: tuple[Float[np.ndarray, " iteration"], ...]
+    statistics: Statistics
+    target: Statistics
+    deviation: Float[np.ndarray, " number"]
+
+    @property
+    def objective(self) -> Float[np.ndarray, " sample"]:
+        """Objective that each sample ended at."""
+        return np.array([one.min() if len(one) else np.nan for one in self.history])
+
+
+def synthesise(
+    target: Statistics,
+    statistic: AbstractStatistic,
+    samples: int = 1,
+    seed: int = 0,
+    *,
+    sampler: AbstractSampler | None = None,
+    start: Start = Start.GAUSSIAN,
+    tolerance: float = 0.05,
+    report: Report | None = None,
+) -> Synthesis:
+    """New fields with the statistics of a target.
+
+    The fields start as white noise, or as Gaussian fields with the powers of the target at each
+    scale, and are moved until their statistics are those of the target within a fraction of the
+    sampling variance. In either case the unknowns are white: the descent does not have to find
+    the spectrum of the field.
+
+    Args:
+        target: statistics of one field, or the mean over an ensemble (`Statistics.mean`).
+        statistic: the operator that made them.
+        samples: number of fields.
+        seed: of the noise; the same seed gives the same fields.
+        sampler: how to get from the start to the target; `None` for `LBFGS()`.
+        start: what the fields are at first.
+        tolerance: objective to stop at; 1 is the scatter of fields of the same law.
+        report: called with the number of the field, of the iteration, and the objective.
+
+    Returns:
+        The fields, with a status for each.
+
+    Raises:
+        ValueError: for a target of several fields, statistics of another configuration, or numbers
+            that make no sense.
+
+    Warns:
+        UserWarning: when a field did not reach the tolerance.
+
+    Examples:
+        >>> from skysift.scattering import Covariance
+        >>> st = Covariance.plane(shape=(16, 16), scales=2, orientations=2)
+        >>> phi = st(np.random.default_rng(0).standard_normal((16, 16)))
+        >>> twin = synthesise(phi, st, samples=2, seed=0, tolerance=0.5)
+        >>> twin.maps.shape, twin.status[0].value
+        ((2, 16, 16), 'converged')
+    """
+    _require_one(target)
+    statistic.require(target)
+    if samples < 1:
+        raise ValueError(f"samples: expected 1 or more, got {samples}. Say samples=1.")
+    if not tolerance > 0.0:
+        raise ValueError(
+            f"tolerance: expected more than 0, got {tolerance}. Say tolerance=0.05, a twentieth of "
+            "the sampling variance."
+        )
+    if seed < 0:
+        raise ValueError(f"seed: expected 0 or more, got {seed}. Say seed=0.")
+    noise, spread, way = np.random.SeedSequence(seed).spawn(3)
+    dtype = jnp.dtype(np.asarray(target.vector).dtype)
+    colour = colour_of(statistic, target)
+    deviation = sampling_deviation(statistic, target, colour, spread, _DRAWS)
+    if start is Start.WHITE:
+        colour = _whitened(colour)
+    objective = objective_of(statistic, target, colour, deviation)
+    found = (sampler or LBFGS()).run(
+        objective,
+        colour.draw(_key(noise), samples, dtype),
+        _key(way),
+        tolerance,
+        report or (lambda *_: None),
+    )
+    maps = statistic.domain.seen(colour.fields(jnp.asarray(found.unknowns, dtype)))
+    missed = sum(one in (Status.STALLED, Status.ITERATION_LIMIT) for one in found.status)
+    if missed:
+        worst = max(float(one[-1]) for one in found.history if len(one))
+        warnings.warn(
+            f"synthesise: {missed} of {samples} fields did not reach the tolerance {tolerance} "
+            f"(the furthest ended at {worst:.3g}). Allow more iterations "
+            f"(sampler=LBFGS(max_iter=...)), or a larger tolerance.",
+            stacklevel=2,
+        )
+    return Synthesis(
+        np.asarray(maps),
+        found.status,
+        found.history,
+        statistic(np.asarray(maps), reference=target),
+        target,
+        deviation,
+    )
+
+
+def _require_one(target: Statistics) -> None:
+    if target.batch:
+        raise ValueError(
+            f"target: expected the statistics of one field, got those of {target.batch}. Take one "
+            "map, or the mean over an ensemble with `.mean()`."
+        )
+
+
+def _whitened(colour: Colour) -> Colour:
+    """White noise of the same variance."""
+    power = jnp.asarray(colour.amplitude) ** 2
+    axes = tuple(range(1, power.ndim))
+    level = jnp.sqrt(jnp.sum(power, axis=axes) / jnp.sum(power > 0.0, axis=axes))
+    flat = jnp.where(power > 0.0, level.reshape(-1, *([1] * (power.ndim - 1))), 0.0)
+    return Colour(flat, colour.mean, colour.domain)
+
+
+def _key(seed: np.random.SeedSequence) -> jax.Array:
+    return jax.random.key(int(seed.generate_state(1, np.uint32)[0]))

@@ -1,0 +1,109 @@
+"""Weights of the cells at each scale: masks, and the margins that wavelets need around them."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from skysift.scattering.bank import Bank
+
+LEAKAGE = 0.05
+"""Part of the power of a wavelet that may lie on masked cells; its cell counts the less the more
+of it does."""
+
+
+class ScaleWeights(eqx.Module):
+    """Weights of the cells of a flat grid, region by region.
+
+    Args:
+        cells: `(region, *shape)` as given, zero on masked cells.
+        scales: of each scale `(region, *grid of the scale)`, adding to 1 in each region.
+    """
+
+    cells: Float[Array, "region ..."]
+    scales: tuple[Float[Array, "region ..."], ...]
+
+    def flat(self, scale: int | None) -> Float[Array, "region cell"]:
+        """Weights of a scale, or of the field itself, adding to 1, the cells on one axis."""
+        if scale is not None:
+            return self.scales[scale].reshape(len(self.cells), -1)
+        flat = self.cells.reshape(len(self.cells), -1)
+        return flat / jnp.sum(flat, axis=-1, keepdims=True)
+
+    def any_region(self, scale: int) -> Float[Array, "..."]:
+        """How much each cell of a scale counts anywhere, 1 at most."""
+        most = jnp.max(self.scales[scale], axis=tuple(range(1, self.scales[scale].ndim)))
+        relative = self.scales[scale] / most.reshape(-1, *([1] * (self.scales[scale].ndim - 1)))
+        return jnp.max(relative, axis=0)
+
+    def filled(self, fields: Array) -> Array:
+        """Fields with the mean of the kept cells where no region has any weight."""
+        kept = jnp.any(self.cells > 0.0, axis=0)
+        axes = tuple(range(-kept.ndim, 0))
+        mean = jnp.sum(fields * kept, axis=axes, keepdims=True) / jnp.sum(kept)
+        return jnp.where(kept, fields, mean.astype(fields.dtype))
+
+
+def scale_weights(bank: Bank, cells: Float[np.ndarray, "region ..."]) -> ScaleWeights:
+    """Weights at each scale: those of the cells, less where a wavelet sees masked cells.
+
+    Args:
+        bank: wavelets.
+        cells: `(region, *shape)`, 0 and more; 0 on masked cells.
+
+    Raises:
+        ValueError: for weights that are negative, not finite or of another shape, and when no cell
+            is far enough from the masked ones at a scale.
+    """
+    cells = np.asarray(cells, dtype=float)
+    shape = bank.sizes.shape
+    if cells.shape[1:] != shape or not len(cells):
+        raise ValueError(
+            f"weights: expected shape {shape} or (regions, {', '.join(map(str, shape))}), got "
+            f"{cells.shape}. Give one weight for each cell."
+        )
+    if not np.all(np.isfinite(cells)) or cells.min() < 0.0:
+        raise ValueError(
+            "weights: expected finite numbers of 0 or more, got others. Set masked cells to 0."
+        )
+    axes = tuple(range(1, cells.ndim))
+    scales = []
+    kept = np.any(cells > 0.0, axis=0)
+    masked = np.fft.fftn((~kept).astype(float), norm="forward")
+    spectra = np.fft.fftn(cells, axes=axes, norm="forward")
+    for scale, filters in enumerate(bank.filters):
+        grid = bank.sizes.grid(scale)
+        bank_axes = tuple(range(1, len(grid) + 1))
+        wavelets = np.fft.ifftn(np.asarray(filters), axes=bank_axes, norm="forward")
+        energy = np.mean(np.abs(wavelets) ** 2, axis=0)
+        kernel = np.fft.fftn(energy / energy.sum())
+        seen = np.real(np.fft.ifftn(_crop(masked, grid) * kernel, norm="forward"))
+        margin = np.clip(1.0 - seen / LEAKAGE, 0.0, 1.0)
+        coarse = np.real(
+            np.fft.ifftn(
+                np.stack([_crop(one, grid) for one in spectra]), axes=bank_axes, norm="forward"
+            )
+        )
+        weights = np.clip(coarse, 0.0, None) * margin
+        total = weights.sum(axis=axes)
+        for region in np.flatnonzero(~(total > 0.0)):
+            raise ValueError(
+                f"weights: expected cells away from the mask at every scale, got none in region "
+                f"{region} at scale {scale}, whose wavelets are {2**scale} cells wide. Choose "
+                f"scales={scale} or fewer, or a larger region."
+            )
+        scales.append(jnp.asarray(weights / total.reshape(-1, *([1] * len(grid)))))
+    return ScaleWeights(jnp.asarray(cells), tuple(scales))
+
+
+def _crop(spectrum: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """Lowest modes of a spectrum; what lies on the Nyquist modes of the grid is left out."""
+    numbers = [np.fft.fftfreq(cells, 1.0 / cells).astype(int) for cells in grid]
+    where = np.ix_(*[number % cells for number, cells in zip(numbers, spectrum.shape, strict=True)])
+    cut = spectrum[where]
+    for axis, cells in enumerate(grid):
+        if cells < spectrum.shape[axis] and cells % 2 == 0:
+            np.moveaxis(cut, axis, 0)[cells // 2] = 0.0
+    return cut
