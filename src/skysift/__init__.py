@@ -9,6 +9,7 @@ import jax
 jax.config.update("jax_enable_x64", True)
 
 from skysift import resample as resample  # noqa: E402
+from skysift import scattering as scattering  # noqa: E402
 from skysift.compsep import GaussianPrior as GaussianPrior  # noqa: E402
 from skysift.compsep import InstrumentDepth as InstrumentDepth  # noqa: E402
 from skysift.compsep import InverseVariance as InverseVariance  # noqa: E402

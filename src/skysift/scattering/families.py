@@ -20,7 +20,7 @@ from skysift.scattering.weights import scale_weights
 
 
 class Covariance:
-    """Scattering covariance; see `AbstractCovariance`."""
+    """Scattering covariance of fields on a flat grid or on the sphere (`AbstractCovariance`)."""
 
     @staticmethod
     def plane(
@@ -32,7 +32,30 @@ class Covariance:
         weights: Float[np.ndarray, "..."] | None = None,
         wavelet: AbstractWavelet | None = None,
     ) -> FlatCovariance:
-        """Of fields on a flat grid of 1, 2 or 3 axes."""
+        """Of fields on a periodic flat grid of 1, 2 or 3 axes.
+
+        Fields whose edges do not join need weights that are zero along the edges; margins as wide
+        as the wavelets of each scale are added.
+
+        Args:
+            shape: cells along each axis.
+            scales: number of dyadic scales; the centre of scale j is at `centre / 2^j`.
+            orientations: number of directions of the wavelets over half a turn.
+            channels: number of maps seen together, with all their cross moments.
+            weights: `shape` or `(region, *shape)`, 0 on masked cells; every region has statistics
+                of its own.
+            wavelet: family of wavelets; `None` for `BumpSteerable()`.
+
+        Raises:
+            ValueError: for sizes that do not fit together, or weights that leave no cell at a
+                scale.
+
+        Examples:
+            >>> st = Covariance.plane(shape=(32, 32), scales=3, orientations=4)
+            >>> phi = st(np.random.default_rng(0).standard_normal((5, 32, 32)))
+            >>> phi["S3"].shape, phi.layout["S3"].axes[3:5]
+            ((5, 96), ('scale', 'scale2'))
+        """
         sizes = BankShape(tuple(shape), scales, orientations)
         wavelet = wavelet or BumpSteerable()
         bank = make_bank(sizes, wavelet)
@@ -67,7 +90,32 @@ class Covariance:
         handed: bool = False,
         pseudoscalar: tuple[bool, ...] | None = None,
     ) -> SphereCovariance:
-        """Of HEALPix maps of the full sky, RING."""
+        """Of HEALPix maps in RING order, invariant under rotations.
+
+        Args:
+            nside: of the maps.
+            scales: number of dyadic scales, centred at `l = lmax / 2^j`; `None` for all.
+            lmax: largest multipole; `None` for 2 nside. What maps have above is not seen.
+            channels: number of maps seen together, with all their cross moments.
+            weights: `(cell,)` or `(region, cell)`, 0 on masked cells; every region has statistics
+                of its own.
+            order: of the directional profile of the wavelets (`SphereBank`).
+            directions: in which moduli are taken; `None` for `order + 1`.
+            harmonics: largest angular harmonic of the moduli that is kept, even.
+            handed: keep the products that change sign in a mirror, which vanish on average in
+                fields without handedness.
+            pseudoscalar: of each channel, whether it changes sign in a mirror, as B modes do.
+
+        Raises:
+            ValueError: for sizes that do not fit together, or weights that leave no cell at a
+                scale.
+
+        Examples:
+            >>> st = Covariance.sphere(nside=8, scales=3)
+            >>> phi = st(np.random.default_rng(0).standard_normal(768))
+            >>> phi["S1"].shape, phi.n_coefficients
+            ((3,), 158)
+        """
         lmax = 2 * nside if lmax is None else lmax
         domain = Sphere(channels=channels, nside=nside, lmax=lmax, iterations=3)
         scales = int(math.log2(lmax)) if scales is None else scales

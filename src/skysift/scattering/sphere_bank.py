@@ -118,7 +118,8 @@ class SphereBank:
     ) -> tuple[Float[Array, "... direction cell"], Float[Array, "... direction cell"]]:
         """Real and imaginary parts of the wavelet coefficients of a scale in each direction."""
         grid = self.grid(scale)
-        window = jnp.asarray(self.window(scale)[ell_of(grid.lmax)], jnp.real(alm).dtype)
+        ell = np.minimum(ell_of(grid.lmax), self.lmax)
+        window = jnp.asarray(self.window(scale)[ell], jnp.real(alm).dtype)
         fields = grid.synthesis(truncated(alm, self.lmax, grid.lmax) * window, self.spins)
         real, imaginary = _turns(self.order, self.directions)
         return (
@@ -152,7 +153,7 @@ def multiplicity(lmax: int) -> Float[np.ndarray, " alm"]:
 
 @functools.lru_cache(maxsize=64)
 def ell_of(lmax: int) -> Int[np.ndarray, " alm"]:
-    """Multipoles of packed coefficients; those above the table of a window are cut by it."""
+    """Multipoles of packed coefficients."""
     return multipoles(lmax)[0]
 
 
