@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -67,11 +67,24 @@ def _abstract(values: _Shaped, *, host: AbstractHostMap) -> ShapedArray:
     return ShapedArray(host.shape(values.shape), host.dtype(np.dtype(values.dtype)))
 
 
-def _call(values: jax.Array, *, host: AbstractHostMap) -> jax.Array:
-    result = jax.ShapeDtypeStruct(host.shape(values.shape), host.dtype(np.dtype(values.dtype)))
-    return jax.pure_callback(
-        lambda given: host.evaluate(np.asarray(given)), result, values, vmap_method="sequential"
+def _evaluate(values: jax.Array, *, host: AbstractHostMap) -> jax.Array:
+    return jnp.asarray(host.evaluate(np.asarray(values)))
+
+
+def _lower(ctx: Any, values: Any, *, host: AbstractHostMap) -> Any:
+    # Not `jax.pure_callback`: it puts the arguments on a device again before it calls, which waits
+    # for the one thread that is calling where a process has a single core.
+    result, _, _ = mlir.emit_python_callback(
+        ctx,
+        lambda given: (host.evaluate(np.asarray(given)),),
+        None,
+        [values],
+        ctx.avals_in,
+        ctx.avals_out,
+        has_side_effect=False,
+        returns_token=False,
     )
+    return result
 
 
 def _batched(values: tuple, axes: tuple, *, host: AbstractHostMap) -> tuple:
@@ -84,8 +97,8 @@ def _transposed(cotangent: jax.Array, _: jax.Array, *, host: AbstractHostMap) ->
     return [on_host(host.transpose(), cotangent)]
 
 
-_host_p.def_impl(jax.jit(_call, static_argnames="host"))
+_host_p.def_impl(_evaluate)
 _host_p.def_abstract_eval(_abstract)
-mlir.register_lowering(_host_p, mlir.lower_fun(_call, multiple_results=False))
+mlir.register_lowering(_host_p, _lower)
 ad.deflinear2(_host_p, _transposed)
 batching.primitive_batchers[_host_p] = _batched

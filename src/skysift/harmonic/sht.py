@@ -13,9 +13,10 @@ from typing import TypeVar
 import ducc0
 import healpy as hp
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int
+
+from skysift.harmonic.host import AbstractHostMap, on_host
 
 ArrayT = TypeVar("ArrayT", np.ndarray, jax.Array)
 
@@ -83,7 +84,7 @@ class SHT:
         _check(alm, "alm", self.size, spin)
         if isinstance(alm, np.ndarray):
             return _synthesis(self, spin, alm)
-        return _traced_synthesis(self, spin, alm)
+        return on_host(_Synthesis(self, spin), alm)
 
     def adjoint(self, maps: Float[ArrayT, "... cell"], spin: int = 0) -> Complex[ArrayT, "... alm"]:
         """Adjoint of the synthesis, `sum over cells of conj(Y_lm) m`.
@@ -103,7 +104,7 @@ class SHT:
         _check(maps, "maps", self.npix, spin)
         if isinstance(maps, np.ndarray):
             return _adjoint(self, spin, maps)
-        return _traced_adjoint(self, spin, maps)
+        return on_host(_Adjoint(self, spin), maps)
 
     def analysis(
         self, maps: Float[ArrayT, "... cell"], spin: int = 0, iterations: int = 3
@@ -189,43 +190,50 @@ def _multiplicity(sht: SHT) -> Float[np.ndarray, " alm"]:
     return weight
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _traced_synthesis(sht: SHT, spin: int, alm: Complex[Array, "... alm"]) -> Array:
-    alm = jnp.asarray(alm)
-    shape = jax.ShapeDtypeStruct((*alm.shape[:-1], sht.npix), jnp.finfo(alm.dtype).dtype)
-    return jax.pure_callback(
-        lambda a: _synthesis(sht, spin, np.asarray(a)), shape, alm, vmap_method="broadcast_all"
-    )
+@dataclass(frozen=True)
+class _Synthesis(AbstractHostMap):
+    """The synthesis, or with `weighted` the transpose of the adjoint."""
+
+    sht: SHT
+    spin: int
+    weighted: bool = False
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:-1], self.sht.npix)
+
+    def dtype(self, dtype: np.dtype) -> np.dtype:
+        return np.finfo(dtype).dtype
+
+    def evaluate(self, values: np.ndarray) -> np.ndarray:
+        if self.weighted:
+            # JAX transposes without conjugation: the transpose acts on the conjugate.
+            weight = _multiplicity(self.sht).astype(self.dtype(values.dtype))
+            values = np.conj(values) / weight
+        return _synthesis(self.sht, self.spin, values)
+
+    def transpose(self) -> AbstractHostMap:
+        return _Adjoint(self.sht, self.spin, weighted=not self.weighted)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _traced_adjoint(sht: SHT, spin: int, maps: Float[Array, "... cell"]) -> Array:
-    maps = jnp.asarray(maps)
-    dtype = jnp.result_type(maps.dtype, jnp.complex64)
-    shape = jax.ShapeDtypeStruct((*maps.shape[:-1], sht.size), dtype)
-    return jax.pure_callback(
-        lambda m: _adjoint(sht, spin, np.asarray(m)), shape, maps, vmap_method="broadcast_all"
-    )
+@dataclass(frozen=True)
+class _Adjoint(AbstractHostMap):
+    """The adjoint of the synthesis, or with `weighted` the transpose of the synthesis."""
 
+    sht: SHT
+    spin: int
+    weighted: bool = False
 
-def _synthesis_forward(sht: SHT, spin: int, alm: Array) -> tuple[Array, None]:
-    return _traced_synthesis(sht, spin, alm), None
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:-1], self.sht.size)
 
+    def dtype(self, dtype: np.dtype) -> np.dtype:
+        return np.result_type(dtype, np.complex64)
 
-def _synthesis_backward(sht: SHT, spin: int, _: None, cotangent: Array) -> tuple[Array]:
-    # JAX transposes without conjugation: the cotangent is the conjugate of the adjoint.
-    weight = _multiplicity(sht).astype(cotangent.dtype)
-    return (jnp.conj(_traced_adjoint(sht, spin, cotangent)) * weight,)
+    def evaluate(self, values: np.ndarray) -> np.ndarray:
+        alm = _adjoint(self.sht, self.spin, values)
+        if self.weighted:
+            return np.conj(alm) * _multiplicity(self.sht).astype(np.finfo(alm.dtype).dtype)
+        return alm
 
-
-def _adjoint_forward(sht: SHT, spin: int, maps: Array) -> tuple[Array, None]:
-    return _traced_adjoint(sht, spin, maps), None
-
-
-def _adjoint_backward(sht: SHT, spin: int, _: None, cotangent: Array) -> tuple[Array]:
-    weight = _multiplicity(sht).astype(jnp.finfo(cotangent.dtype).dtype)
-    return (_traced_synthesis(sht, spin, jnp.conj(cotangent) / weight),)
-
-
-_traced_synthesis.defvjp(_synthesis_forward, _synthesis_backward)
-_traced_adjoint.defvjp(_adjoint_forward, _adjoint_backward)
+    def transpose(self) -> AbstractHostMap:
+        return _Synthesis(self.sht, self.spin, weighted=not self.weighted)
