@@ -10,10 +10,17 @@ def system(matrix, weight, damping, prior):
     return matrix.T @ (weight[:, None] * matrix) + damping * np.diag(metric) + prior, metric
 
 
+def least_damping(matrix, weight, part):
+    """What is missing to some part that each cell has of its samples."""
+    metric = np.abs(matrix).T @ (weight * np.abs(matrix).sum(axis=1))
+    return np.maximum(part - (matrix**2).T @ weight / metric, 0.0)
+
+
 def solve(matrix, values, weight, damping, prior=0.0):
     """Cells that minimise |A x - y|^2_W + damping |x - average|^2_D + x^T S x.
 
-    Values and damping are relative to the weighted mean, which is kept.
+    The damping is one number, or one for each cell. Values and damping are relative to the
+    weighted mean, which is kept.
     """
     normal, metric = system(matrix, weight, damping, prior)
     centre = np.sum(weight * values) / np.sum(weight)
@@ -38,9 +45,10 @@ def solve_within(matrix, values, damping, low, high):
 
 def influence(matrix, weight, damping):
     """H with W^(1/2) A x = H W^(1/2) y, for weights of the links that are not negative."""
-    normal, _ = system(matrix, weight, damping, 0.0)
+    normal, metric = system(matrix, weight, damping, 0.0)
     root = np.sqrt(weight)[:, None]
-    return (1.0 + damping) * (root * matrix) @ np.linalg.solve(normal, (root * matrix).T)
+    pulled = np.broadcast_to(1.0 + damping, metric.shape)[:, None] * (root * matrix).T
+    return (root * matrix) @ np.linalg.solve(normal, pulled)
 
 
 def covariance(matrix, weight, damping):

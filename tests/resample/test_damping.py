@@ -4,6 +4,7 @@ import pytest
 from skysift.resample.damping import ROBUSTNESS, TRIALS
 from skysift.resample.inverse import fit
 from skysift.resample.methods import psf
+from skysift.resample.options import LEAST_PART
 
 from ..oracles import damped
 from ..oracles.resampling import dense
@@ -68,9 +69,10 @@ def test_scores_agree_with_exact_traces():
     values[:20] = np.nan
     search = fit(sampling, values, noise_variance=variance).search
     matrix, filled = dense(sampling), np.nan_to_num(values)
-    exact = np.array(
-        [damped.robust_gcv(matrix, filled, weight, d, ROBUSTNESS) for d in search.tried]
-    )
+    least = damped.least_damping(matrix, weight, LEAST_PART)
+    assert np.count_nonzero(least) > 5
+    strengths = [np.maximum(damping, least) for damping in search.tried]
+    exact = np.array([damped.robust_gcv(matrix, filled, weight, d, ROBUSTNESS) for d in strengths])
     ratio = search.scores[:, 0] / exact
     np.testing.assert_allclose(ratio / ratio.mean(), 1.0, atol=0.03)
 

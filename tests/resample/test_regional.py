@@ -7,6 +7,7 @@ import pytest
 
 from skysift.resample.inverse import NotConverged, Status, fit
 from skysift.resample.methods import bilinear, nearest, psf
+from skysift.resample.options import LEAST_PART
 from skysift.resample.regional import Regions, grown
 
 
@@ -80,7 +81,7 @@ def test_one_damping_is_chosen_for_all_regions(values):
     whole = fit(psf(lon, lat, level=5), rows)
     assert joined.damping.shape == (3,)
     np.testing.assert_allclose(np.log(joined.damping / whole.damping), 0.0, atol=np.log(3))
-    again = fit(psf(lon, lat, level=5), rows, damping=joined.damping)
+    again = fit(psf(lon, lat, level=5), rows, damping=joined.damping, least_part=LEAST_PART)
     np.testing.assert_array_equal(np.isnan(joined.values), np.isnan(again.values))
     assert np.sqrt(np.nanmean((joined.values - again.values) ** 2)) < 2e-3
 
@@ -177,6 +178,12 @@ def test_bad_regions_are_refused(values):
         Regions(lon, lat, 5, 6)
     with pytest.raises(ValueError, match="halo: expected at least one ring, got 0"):
         Regions(lon, lat, 5, 2, halo=0)
+    with pytest.raises(ValueError, match="parent_level: expected a whole number, got 1.0"):
+        Regions(lon, lat, 5, 1.0)
+    with pytest.raises(ValueError, match="halo: expected a whole number, got 2.5"):
+        Regions(lon, lat, 5, 2, halo=2.5)
+    with pytest.raises(ValueError, match=r"bounds: expected .* got \(0,\)"):
+        Regions(lon, lat, 5, 2).fit(values, bounds=(0,))
     with pytest.raises(ValueError, match="lat: expected"):
         Regions(lon, lat[:-1], 5, 2)
     with pytest.raises(ValueError, match="samples: expected real numbers"):

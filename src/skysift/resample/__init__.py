@@ -18,7 +18,6 @@ from skysift.resample.group import Grouping as Grouping
 from skysift.resample.group import Reduce as Reduce
 from skysift.resample.group import group_by as group_by
 from skysift.resample.inverse import CellFit as CellFit
-from skysift.resample.inverse import FitOptions as FitOptions
 from skysift.resample.inverse import NotConverged as NotConverged
 from skysift.resample.inverse import Status as Status
 from skysift.resample.inverse import fit as fit
@@ -27,6 +26,7 @@ from skysift.resample.methods import bilinear as bilinear
 from skysift.resample.methods import inverse_distance as inverse_distance
 from skysift.resample.methods import nearest as nearest
 from skysift.resample.methods import psf as psf
+from skysift.resample.options import FitOptions as FitOptions
 from skysift.resample.polygons import Edges as Edges
 from skysift.resample.regional import JoinedFit as JoinedFit
 from skysift.resample.regional import Region as Region

@@ -18,8 +18,12 @@ from skysift.resample.krylov import Stop, dot, times
 from skysift.resample.least_squares import LeastSquares
 from skysift.resample.normal import NormalSystem
 
-ROBUSTNESS = 0.2
-"""Share of plain cross-validation in the score; Lukas (2006) recommends 0.1 to 0.3."""
+ROBUSTNESS = 0.3
+"""Share of plain cross-validation in the score; Lukas (2006) recommends 0.1 to 0.3.
+
+The maps of the tests are about as good from 0.1 to 0.3. Where residuals are fine structure instead
+of noise, as in images of clouds, less than 0.3 chooses the average although a fit predicts better.
+"""
 
 TRIALS = 10.0 ** np.arange(1.5, -4.1, -0.5)
 """Dampings that are tried, from (almost) the average of the samples on."""
@@ -69,10 +73,11 @@ def choose_damping(
     probed = _Probed.of(problem, used, seed)
     cells, residual = probed.problem.average.copy(), probed.problem.slope.copy()
     scores = np.full((TRIALS.size, rows), np.nan)
-    active, before = np.arange(rows), 0.0
+    active, before = np.arange(rows), TRIALS[0]
     for trial, damping in enumerate(TRIALS):
-        pull = probed.problem.system.scale * (damping - before)
-        residual += times(probed.problem.average - cells, pull.astype(cells.dtype))
+        system = probed.problem.system
+        pull, last = (system.damped(np.array([one])).pull for one in (damping, before))
+        residual += times(probed.problem.average - cells, pull - last)
         strengths, before = np.full(cells.shape[1], damping), damping
         stop = Stop(np.full(cells.shape[1], _TOLERANCE), max_iter)
         probed.problem.solve(strengths, cells, residual, stop)

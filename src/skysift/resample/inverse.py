@@ -2,21 +2,23 @@
 
 The fit minimises
 
-    sum_i (y_i - sum_k A_ik x_k)^2 / v_i  +  damping * sum_k D_k (x_k - average_k)^2
+    sum_i (y_i - sum_k A_ik x_k)^2 / v_i  +  sum_k damping_k D_k (x_k - average_k)^2
         +  smoothness / v_0 * x^T L x
 
 with noise variances v and their harmonic mean v_0, D_k = sum_i A_ik / v_i, the average of the
 samples of each cell, and the graph Laplacian L of neighbouring cells. D is the metric in which
 conjugate gradients run; in it A^T A / v has eigenvalues from 0 to 1, so that the damping has no
-unit. Constants are kept, however strong damping and smoothness are.
+unit. It is the same for all cells but those that have very small parts of their samples.
+Constants are kept, however strong damping and smoothness are.
 """
 
 from __future__ import annotations
 
 import enum
+import hashlib
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -30,6 +32,7 @@ from skysift.resample.krylov import Path, Progress, Stop
 from skysift.resample.least_squares import LeastSquares
 from skysift.resample.normal import LinkMatrix, NormalSystem
 from skysift.resample.observations import Observations, as_rows
+from skysift.resample.options import FitOptions, check_bounds, check_probes, check_seed
 from skysift.resample.priors import graph_laplacian
 from skysift.resample.sampling import Sampling
 from skysift.resample.uncertainty import (
@@ -38,6 +41,8 @@ from skysift.resample.uncertainty import (
     free_samples,
     inverse_diagonal,
 )
+
+_STRONG = 0.03  # damping from which on a fit takes few iterations
 
 
 class Status(enum.Enum):
@@ -50,51 +55,6 @@ class Status(enum.Enum):
 
 class NotConverged(UserWarning):
     """A fit ended at its iteration limit."""
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """What is known beforehand, and when a fit ends.
-
-    Args:
-        damping: how strongly cells are pulled to the average of their samples, one value or one
-            for each row: 0 is plain least squares, which lets noise grow where there are few
-            samples for a cell; from about 30 on the fit is the average. `None` chooses it for each
-            row by robust generalised cross-validation.
-        smoothness: how strongly neighbouring cells are made alike; 1 ties a cell to the mean of
-            its neighbours as firmly as one sample does. Unless it is 0, cells without a sample are
-            filled from their neighbours.
-        max_iter: iterations after which the fit gives up.
-        tol: a row is done when its residual is this small relative to that of the average.
-        seed: of the probes of cross-validation and variances.
-
-    Raises:
-        ValueError: for values out of range.
-    """
-
-    damping: float | Float[np.ndarray, "*row"] | None = None
-    smoothness: float = 0.0
-    max_iter: int = 200
-    tol: float = 1e-6
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        good = self.damping is None or (np.isfinite(self.damping) & (np.asarray(self.damping) >= 0))
-        if not np.all(good):
-            raise ValueError(
-                f"damping: expected numbers from 0 on, got {self.damping}. Leave it out to have "
-                "it chosen, or use Sampling.average for the limit of strong damping."
-            )
-        if not 0.0 <= self.smoothness < np.inf:
-            raise ValueError(
-                f"smoothness: expected a number from 0 on, got {self.smoothness}. Try 0.1."
-            )
-        if self.max_iter < 1:
-            raise ValueError(
-                f"max_iter: expected at least 1, got {self.max_iter}. Leave it out for 200."
-            )
-        if not 0.0 < self.tol < 1.0:
-            raise ValueError(f"tol: expected between 0 and 1, got {self.tol}. The default is 1e-6.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +116,8 @@ class CellFit:
     def variance(self, probes: int = 32, seed: int | None = None) -> CellVariance:
         """Posterior variance of each cell.
 
-        It is the diagonal of (1 + damping) (A^T W A + damping D + S)^-1, measured with random
-        signs; with strong damping it becomes the variance of the average. The noise variance is
+        It is 1 + damping_k times the diagonal of (A^T W A + damping D + S)^-1, measured with random
+        signs; with strong damping it becomes 1 / D_k. The noise variance is
         the one that was given, else it is estimated from the misfit and the number of samples less
         the parameters that they determine; NaN where these leave none.
 
@@ -167,37 +127,51 @@ class CellFit:
             seed: of the signs; that of the fit by default.
 
         Raises:
-            ValueError: for fewer probes.
+            ValueError: for fewer probes, or a seed that is none.
         """
-        if probes < 2:
-            raise ValueError(f"probes: expected at least 2, got {probes}. Leave it out for 32.")
-        seed = self.options.seed if seed is None else seed
-        rows = len(self.statuses)
-        known: dict[tuple[int, float], tuple[np.ndarray, np.ndarray]] = {}
+        probes = check_probes(probes)
+        seed = self.options.seed if seed is None else check_seed(seed)
+        rows, limit = len(self.statuses), self.options.max_iter
+        known: dict[tuple[bytes, float], _Inverse] = {}
         out = np.full((2, rows, self.values.shape[-1]), np.nan)
         for row, status in enumerate(self.statuses):
             if status is Status.NO_SAMPLES:
                 continue
-            damping = float(self.damping.flat[row])
-            shared = self._system.weight.shape[1] == 1
-            system = self._system.select(np.array([row])).damped(np.array([damping]))
-            key = (0 if shared else row, damping)
+            key = self._weights_of(row), float(self.damping.flat[row])
             if key not in known:
-                known[key] = inverse_diagonal(
-                    system, self.sampling.grid, probes, self.options.max_iter, seed
-                )
-            out[:, row] = (1.0 + damping) * self._unit_variance(row, system, seed)
-            out[:, row] *= np.stack(known[key])
+                system = self._system.select(np.array([row])).damped(np.array([key[1]]))
+                diagonal = inverse_diagonal(system, self.sampling.grid, probes, limit, seed)
+                free = free_samples(system, limit, seed) if self._noise is None else np.nan
+                known[key] = _Inverse((1.0 + system.cell_damping[:, 0]) * diagonal, free)
+            out[:, row] = self._unit_variance(row, known[key].free) * known[key].diagonal
         out[:, np.isnan(np.asarray(self.values).reshape(rows, -1))] = np.nan
         values, error = out.reshape(2, *self.values.shape)
         return CellVariance(values, error)
 
-    def _unit_variance(self, row: int, system: NormalSystem, seed: int) -> float:
+    def _weights_of(self, row: int) -> bytes:
+        """What rows with the same weights have in common."""
+        weight = self._system.weight
+        if weight.shape[1] == 1:
+            return b""
+        return hashlib.blake2b(weight[:, row].tobytes()).digest()
+
+    def _unit_variance(self, row: int, free: float) -> float:
         """Noise variance of samples with weight 1."""
         if self._noise is not None:
             return float(self._noise[row if self._noise.size > 1 else 0])
-        free = free_samples(system, self.options.max_iter, seed)
         return float(self.misfit.flat[row]) / free if free >= 1.0 else np.nan
+
+
+class _Inverse(NamedTuple):
+    """What variances of rows with the same weights and damping share.
+
+    Args:
+        diagonal: of the inverse, damped, and its standard error.
+        free: number of samples less the parameters that they determine.
+    """
+
+    diagonal: Float[np.ndarray, "2 cell"]
+    free: float
 
 
 def fit(
@@ -205,7 +179,6 @@ def fit(
     samples: type_of_values,
     *,
     noise_variance: Float[ArrayLike, "*row sample"] | float | None = None,
-    reference_variance: Float[ArrayLike, " row"] | float | None = None,
     bounds: tuple[float, float] | None = None,
     initial: Float[ArrayLike, "*row cell"] | None = None,
     progress: Progress | None = None,
@@ -222,8 +195,6 @@ def fit(
             masked and UNSEEN values are left out where they stand and counted.
         noise_variance: of the samples, in the square of their unit: one value, one per sample, or
             one per value; infinite to leave a sample out. Equal by default.
-        reference_variance: noise variance of the sample that the smoothness is compared with, for
-            all rows or each; the harmonic mean of the noise variances by default.
         bounds: lowest and highest value that a cell may have, for instance `(0, numpy.inf)` for a
             concentration. The choice of the damping and the variance do not know of them.
         initial: first guess of the cells, NaN where there is none. The average of the samples by
@@ -249,8 +220,35 @@ def fit(
         >>> cells.status, bool(np.allclose(cells.values, 280.0))
         (<Status.CONVERGED: 'converged'>, True)
     """
-    chosen = FitOptions(**options)
-    given = _Given(chosen, noise_variance, reference_variance, _checked(bounds), initial, progress)
+    given = Given(FitOptions(**options), noise_variance, check_bounds(bounds), initial, progress)
+    found = fit_given(sampling, samples, given)
+    _warn(found)
+    return found
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is said about a fit besides the values; see `fit`.
+
+    Args:
+        reference_variance: noise variance of the sample that the smoothness is compared with, for
+            all rows or each; the harmonic mean of the noise variances by default.
+    """
+
+    options: FitOptions
+    noise_variance: Float[ArrayLike, "*row sample"] | float | None = None
+    bounds: tuple[float, float] | None = None
+    initial: Float[ArrayLike, "*row cell"] | None = None
+    progress: Progress | None = None
+    reference_variance: Float[np.ndarray, " row"] | None = None
+
+
+def fit_given(sampling: Sampling, samples: type_of_values, given: Given) -> CellFit:
+    """`fit` without a warning.
+
+    Raises:
+        ValueError: for values of a wrong shape or kind.
+    """
     fits = []
 
     def solve(values: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
@@ -265,7 +263,6 @@ def fit(
     eager = samples.compute() if hasattr(samples, "compute") else samples
     cells = apply(solve, eager, sampling.sample_axis, sampling.cell_axis, sampling.weights.dtype)
     found, leading = fits[-1], cells.shape[:-1]
-    _warn(found)
     return replace(
         found,
         values=cells,
@@ -276,19 +273,7 @@ def fit(
     )
 
 
-@dataclass(frozen=True)
-class _Given:
-    """What a user says about a fit besides the values."""
-
-    options: FitOptions
-    noise_variance: Float[ArrayLike, "*row sample"] | float | None
-    reference_variance: Float[ArrayLike, " row"] | float | None
-    bounds: tuple[float, float] | None
-    initial: Float[ArrayLike, "*row cell"] | None
-    progress: Progress | None
-
-
-def _fit(sampling: Sampling, samples: Float[np.ndarray, "row sample"], given: _Given) -> CellFit:
+def _fit(sampling: Sampling, samples: Float[np.ndarray, "row sample"], given: Given) -> CellFit:
     chosen = given.options
     links = LinkMatrix.of(sampling)
     observed = Observations.of(
@@ -297,7 +282,11 @@ def _fit(sampling: Sampling, samples: Float[np.ndarray, "row sample"], given: _G
     laplacian = None
     if chosen.smoothness:
         laplacian = csr_array(graph_laplacian(sampling.grid), dtype=links.dtype)
-    system = NormalSystem.of(links, observed.weight, laplacian, chosen.smoothness)
+    system = NormalSystem.of(
+        links, observed.weight, laplacian, chosen.smoothness, chosen.required_part
+    )
+    if chosen.damping is None or np.any(np.asarray(chosen.damping) < _STRONG):
+        system = system.prepared()
     problem = LeastSquares.of(system, observed.values, observed.rounding)
     cells = problem.average.copy()
     search = None
@@ -305,7 +294,7 @@ def _fit(sampling: Sampling, samples: Float[np.ndarray, "row sample"], given: _G
         search = choose_damping(
             problem, observed.used, cells, max_iter=chosen.max_iter, seed=chosen.seed
         )
-    damping = _per_row(chosen.damping, cells.shape[1]) if search is None else search.chosen
+    damping = chosen.damping_of(cells.shape[1]) if search is None else search.chosen
     if given.initial is not None:
         cells = _first_guess(given.initial, problem, observed.centre)
     stop = Stop(np.full(cells.shape[1], chosen.tol), chosen.max_iter)
@@ -333,29 +322,6 @@ def _fit(sampling: Sampling, samples: Float[np.ndarray, "row sample"], given: _G
         _system=system,
         _noise=observed.noise,
     )
-
-
-def _checked(bounds: tuple[float, float] | None) -> tuple[float, float] | None:
-    if bounds is None:
-        return None
-    low, high = bounds
-    if not low < high:
-        raise ValueError(
-            f"bounds: expected a lowest and a higher highest value, got {low} and {high}. Use "
-            "-numpy.inf or numpy.inf for a side without bound."
-        )
-    return float(low), float(high)
-
-
-def _per_row(damping: Any, rows: int) -> Float[np.ndarray, " row"]:
-    """One damping for each row."""
-    values = np.asarray(damping, dtype=float).ravel()
-    if values.size not in (1, rows):
-        raise ValueError(
-            f"damping: expected one value, or one for each of {rows} rows of samples, got "
-            f"{values.size}."
-        )
-    return np.broadcast_to(values, rows).copy()
 
 
 def _first_guess(
@@ -409,5 +375,5 @@ def _warn(found: CellFit) -> None:
             f"{found.history[-1, failed].max():.1e}, expected {tol:.1e}. Raise max_iter or tol, or "
             "leave out damping to have it chosen.",
             NotConverged,
-            stacklevel=4,
+            stacklevel=3,
         )

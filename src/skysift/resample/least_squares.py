@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from skysift.resample.krylov import Path, Progress, Stop, conjugate_gradients, dot, times
 from skysift.resample.normal import NormalSystem
 
+_FRACTION = 0.1
+
 
 @dataclass(frozen=True, eq=False)
 class LeastSquares:
@@ -86,7 +88,9 @@ class LeastSquares:
 
         Cells at a bound that the gradient pushes against are held, the others move by conjugate
         gradients and are clipped, until none of the others would move (active sets as More &
-        Toraldo 1991, SIAM J. Optim. 1, 93, identify them).
+        Toraldo 1991, SIAM J. Optim. 1, 93, identify them). As there, the others are not solved for
+        further than a fraction of the residual before it is seen again which cells are held: what
+        is found for a wrong choice is lost.
 
         Returns:
             The path, and the residual of the cells, which are overwritten.
@@ -104,9 +108,8 @@ class LeastSquares:
             if left == 0 or np.all(norms <= targets):
                 return Path(norms <= targets, np.concatenate(history)), residual
             done = stop.max_iter - left
-            path = conjugate_gradients(
-                holding, cells, residual, Stop(targets, left), _offset(progress, done)
-            )
+            near = Stop(np.maximum(targets, _FRACTION * norms), left)
+            path = conjugate_gradients(holding, cells, residual, near, _offset(progress, done))
             history[-1] = path.residuals[:-1]
             left -= path.residuals.shape[0] - 1
 

@@ -16,6 +16,16 @@ from scipy.sparse import csr_array
 
 from skysift.resample.sampling import Sampling
 
+_TOGETHER = 1 << 18
+
+CROWDED = 6.0
+"""Samples per cell from which on A^T W A is worth its own matrix.
+
+A cell shares samples with about four times as many cells as a sample has links: the matrix has 4 P
+numbers for each cell, where products with A and A^T read 2 P times the samples per cell. To make it
+costs as much as some tens of these products.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class LinkMatrix:
@@ -71,6 +81,19 @@ class LinkMatrix:
         """Sum of the weights of each sample."""
         return self @ np.ones((self.n_cells, 1), self.dtype)
 
+    def gram(self, weight: Float[np.ndarray, " sample"]) -> csr_array:
+        """A^T W A. Samples come in parts, so that it takes little memory besides."""
+        total = csr_array((self.n_cells, self.n_cells), dtype=self.dtype)
+        for rows, matrix in self.blocks:
+            own = weight[rows]
+            for start in range(0, own.size, _TOGETHER):
+                some = slice(start, start + _TOGETHER)
+                part = matrix[some]
+                weighed = part.copy()
+                weighed.data *= np.repeat(own[some], np.diff(part.indptr))
+                total = total + part.T.tocsr() @ weighed
+        return total
+
 
 @dataclass(frozen=True, eq=False)
 class NormalSystem:
@@ -79,13 +102,20 @@ class NormalSystem:
     D = |A|^T W |A| 1 bounds A^T W A from above (for weights that are not negative the two agree on
     constants): in its metric the eigenvalues lie between 0 and 1, and the damping has no unit.
 
+    What samples of a cell have from elsewhere, structure finer than cells or noise that they share,
+    comes into the cell divided by its part in them, sum_i W_i A_ik^2 / D_k; a third inside of a
+    swath, but a few hundredths beyond its edge. The damping of a cell can be at least what is
+    missing to some part: such errors are then not magnified more than by one over that part.
+
     Args:
         links: the matrix A.
         weight: W, one column for all rows or one for each.
         scale: D, in columns as the weight; 0 in cells without a sample.
         damping: for each row, or one for all.
+        least: least damping of each cell, in columns as the weight, or `None`.
         laplacian: L, the smoothness prior, or `None`.
         smoothness: strength of the prior.
+        gram: A^T W A as one matrix where that is quicker, else `None`.
         held: cells that are not to move, or `None`.
     """
 
@@ -93,8 +123,10 @@ class NormalSystem:
     weight: Float[np.ndarray, "sample column"]
     scale: Float[np.ndarray, "cell column"]
     damping: Float[np.ndarray, " row"]
+    least: Float[np.ndarray, "cell column"] | None
     laplacian: csr_array | None
     smoothness: float
+    gram: csr_array | None = None
     held: Bool[np.ndarray, "cell row"] | None = None
 
     @staticmethod
@@ -103,10 +135,17 @@ class NormalSystem:
         weight: Float[np.ndarray, "sample column"],
         laplacian: csr_array | None,
         smoothness: float,
+        least_part: float = 0.0,
     ) -> NormalSystem:
-        """The undamped system of some weights."""
+        """The system of some weights, not damped but where cells have less than a part."""
         scale = links.magnitude.back(weight * links.magnitude.row_sum)
-        return NormalSystem(links, weight, scale, np.zeros(1, links.dtype), laplacian, smoothness)
+        least = None
+        if least_part:
+            own = links.mapped(np.square).back(weight)
+            part = np.divide(own, scale, out=np.full_like(own, np.inf), where=scale > 0.0)
+            least = np.maximum(links.dtype.type(least_part) - part, 0.0)
+        none = np.zeros(1, links.dtype)
+        return NormalSystem(links, weight, scale, none, least, laplacian, smoothness)
 
     @functools.cached_property
     def preconditioner(self) -> Float[np.ndarray, "cell column"]:
@@ -120,15 +159,24 @@ class NormalSystem:
     @functools.cached_property
     def pull(self) -> Float[np.ndarray, "cell column"]:
         """Damping times D, in one column where the rows agree."""
+        return self.cell_damping * self.scale
+
+    @property
+    def cell_damping(self) -> Float[np.ndarray, "cell column"]:
+        """Damping of each cell."""
         same = np.all(self.damping == self.damping[0])
-        return (self.damping[:1] if same else self.damping) * self.scale
+        damping = self.damping[None, :1] if same else self.damping[None]
+        return damping if self.least is None else np.maximum(damping, self.least)
 
     def product(self, columns: Float[np.ndarray, "cell row"]) -> Float[np.ndarray, "cell row"]:
         """The matrix times columns, without the damping."""
-        samples = self.links @ columns
-        if self.weighted:
-            samples *= self.weight
-        out = self.links.back(samples)
+        if self.gram is not None:
+            out = self.gram @ columns
+        else:
+            samples = self.links @ columns
+            if self.weighted:
+                samples *= self.weight
+            out = self.links.back(samples)
         if self.laplacian is not None:
             out += self.roughness(columns)
         return out
@@ -157,8 +205,16 @@ class NormalSystem:
             held=held,
             weight=np.ascontiguousarray(self.weight[:, rows]),
             scale=np.ascontiguousarray(self.scale[:, rows]),
+            least=None if self.least is None else np.ascontiguousarray(self.least[:, rows]),
             damping=damping,
         )
+
+    def prepared(self) -> NormalSystem:
+        """The same system, ready for many products."""
+        samples, columns = self.weight.shape
+        if self.gram is not None or columns > 1 or samples < CROWDED * self.links.n_cells:
+            return self
+        return replace(self, gram=self.links.gram(self.weight[:, 0]))
 
     def holding(self, held: Bool[np.ndarray, "cell row"]) -> NormalSystem:
         """The same system for steps that leave some cells where they are."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import ArrayLike, Bool, Float, Int
 
-from skysift.resample.arrays import without_unseen
+from skysift.grid import masked_to_nan
+from skysift.resample.arrays import check_variance, without_unseen
 from skysift.resample.normal import LinkMatrix
 from skysift.resample.sampling import Sampling
 
@@ -80,9 +81,7 @@ def as_rows(
     Raises:
         ValueError: for another size, no rows, or values that are not real numbers.
     """
-    if isinstance(values, np.ma.MaskedArray):
-        values = np.ma.filled(values.astype(float), np.nan)
-    array = np.asarray(values)
+    array = masked_to_nan(values)
     if array.dtype.kind not in "iuf" or array.ndim < 1 or array.shape[-1] != size or not array.size:
         raise ValueError(
             f"{name}: expected real numbers of shape (..., {size}), got {array.dtype} of shape "
@@ -116,22 +115,12 @@ def _weights(
     """Reference over noise variances, and the reference; one row where all are alike."""
     if noise_variance is None:
         return np.ones((1, shape[1])), None
-    variance = np.asarray(noise_variance, dtype=float)
-    if variance.ndim == 0:
-        variance = np.full(shape[1], variance)
-    variance = as_rows("noise_variance", variance, shape[1]).reshape(-1, shape[1])
+    variance = check_variance(noise_variance, shape[1])
+    variance = np.broadcast_to(variance, (*variance.shape[:-1], shape[1])).reshape(-1, shape[1])
     if variance.shape[0] not in (1, shape[0]):
         raise ValueError(
             f"noise_variance: expected one row or {shape[0]} as the samples have, got "
             f"{variance.shape[0]}. Give one variance per sample, or one per value."
-        )
-    bad = ~(variance > 0.0)
-    if bad.any():
-        row, first = (int(where[0]) for where in np.nonzero(bad))
-        raise ValueError(
-            f"noise_variance: expected positive values, got {variance[row, first]} at index "
-            f"{first} of row {row} ({int(bad.sum())} such values). Give samples that are to be "
-            "left out an infinite variance."
         )
     if reference_variance is None:
         reference = harmonic_mean(variance)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import healpy as hp
@@ -18,12 +18,14 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
 from skysift.grid import Grid, Ordering
+from skysift.resample.arrays import check_variance
 from skysift.resample.cells import cells_of
 from skysift.resample.check import check_cells, check_coordinates, check_level
 from skysift.resample.ellipsoid import WGS84, Ellipsoid
-from skysift.resample.inverse import CellFit, FitOptions, NotConverged, Status, fit
+from skysift.resample.inverse import CellFit, Given, NotConverged, Status, fit_given
 from skysift.resample.methods import psf
 from skysift.resample.observations import as_rows, harmonic_mean
+from skysift.resample.options import FitOptions, check_bounds, check_whole
 from skysift.resample.sampling import Sampling
 
 _SEARCHED = 5
@@ -124,6 +126,8 @@ class Regions:
     def __post_init__(self) -> None:
         check_level(self.level)
         check_coordinates(self.lon, self.lat)
+        check_whole("parent_level", self.parent_level, "Try 3.")
+        check_whole("halo", self.halo, "Try 8.")
         if not 0 <= self.parent_level <= self.level:
             raise ValueError(
                 f"parent_level: expected from 0 to the level {self.level}, got "
@@ -242,10 +246,8 @@ class Regions:
         values = as_rows("samples", samples, np.size(self.lon))
         variance = None
         if noise_variance is not None:
-            variance = np.asarray(noise_variance, dtype=float)
-            if variance.ndim:
-                variance = as_rows("noise_variance", variance, np.size(self.lon))
-        work = _Work(values, variance, bounds, chosen)
+            variance = check_variance(noise_variance, np.size(self.lon))
+        work = _Work(values, variance, check_bounds(bounds), chosen)
         if chosen.damping is None:
             work = work.damped_alike(self._densest())
         parents = self.parents
@@ -352,24 +354,18 @@ class _Work:
             known = found.used > 0
             logarithms += np.where(known, np.log(found.damping), 0.0), known
         damping = np.exp(logarithms[0] / np.maximum(logarithms[1], 1.0))
-        return replace(self, options=replace(self.options, damping=damping))
+        return replace(
+            self,
+            options=replace(self.options, damping=damping, least_part=self.options.required_part),
+        )
 
     def fit(self, region: Region) -> CellFit:
-        """Fit of one region; that it does not converge is said later, once for all."""
+        """Fit of one region."""
         variance = self.variance
         if variance is not None and variance.ndim:
             variance = variance[..., region.samples]
-        options = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotConverged)
-            return fit(
-                region.sampling,
-                self.values[..., region.samples],
-                noise_variance=variance,
-                reference_variance=self.reference,
-                bounds=self.bounds,
-                **options,
-            )
+        given = Given(self.options, variance, self.bounds, reference_variance=self.reference)
+        return fit_given(region.sampling, self.values[..., region.samples], given)
 
     @functools.cached_property
     def reference(self) -> Float[np.ndarray, " row"] | None:
