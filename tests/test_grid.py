@@ -1,10 +1,12 @@
 import healpy as hp
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skysift import UNSEEN, Grid, Ordering
+from skysift.grid import is_unseen, masked_to_nan
 
 
 def test_resolution_and_directions_are_healpy_s():
@@ -101,3 +103,27 @@ def test_restricted_keeps_what_both_keep():
 def test_bad_grids_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("level", [0, 5, 29])
+def test_the_level_is_the_power_of_two_of_nside(level):
+    for nside in (1 << level, np.int64(1 << level)):
+        assert Grid(nside, cells=np.arange(3)).level == level
+    with pytest.raises(ValueError, match="place on the sphere"):
+        _ = Grid.unstructured(4).level
+
+
+def test_unseen_is_known_in_single_precision_and_by_jax():
+    values = np.array([UNSEEN, 0.0, np.nan, np.inf, -1.6e30, 1.001 * UNSEEN])
+    for array in (values, values.astype(np.float32), jnp.asarray(values)):
+        np.testing.assert_array_equal(is_unseen(array), [True] + 5 * [False])
+
+
+def test_masked_values_become_nan_and_others_stay_what_they_are():
+    whole = np.array([1, 2, 3], np.int16)
+    assert masked_to_nan(np.ma.array(whole)).dtype == np.int16
+    assert masked_to_nan(whole) is whole
+    found = masked_to_nan(np.ma.array(whole, mask=[False, True, False]))
+    assert type(found) is np.ndarray
+    np.testing.assert_array_equal(found, [1.0, np.nan, 3.0])
+    assert masked_to_nan(np.ma.array(whole.astype(np.int64), mask=True)).dtype == np.float64

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from skysift import UNSEEN, Grid, Maps, Ordering, Stokes, Unit
+from skysift.maps import unseen_to_nan
 
 
 def ramp(nside=2, channels=("30", "100"), stokes=Stokes.QU):
@@ -90,3 +91,8 @@ def test_numpy_sees_the_values():
 def test_bad_maps_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_masked_values_are_missing():
+    values = np.ma.masked_equal([3.0, -5.0, UNSEEN], -5.0)
+    np.testing.assert_array_equal(unseen_to_nan(values), [3.0, np.nan, np.nan])

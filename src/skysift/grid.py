@@ -6,12 +6,26 @@ import enum
 import functools
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import healpy as hp
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 UNSEEN = hp.UNSEEN
+
+
+def is_unseen(values: Float[np.ndarray | jax.Array, "..."]) -> Bool[np.ndarray | jax.Array, "..."]:
+    """Whether values are UNSEEN, within the rounding of single precision."""
+    return abs(values - UNSEEN) <= 1e-5 * abs(UNSEEN)
+
+
+def masked_to_nan(values: Any) -> np.ndarray:
+    """NumPy array of values, which become real numbers with NaN where some are masked."""
+    if np.ma.is_masked(values) and values.dtype.kind in "biuf":
+        return np.ma.filled(values.astype(np.result_type(values, np.float32)), np.nan)
+    return np.asarray(values)
 
 
 class Ordering(enum.Enum):
@@ -59,7 +73,9 @@ class Grid:
             )
         if self.cells is None:
             if self.nside is None:
-                raise ValueError("cells: expected an array when nside is None, got None.")
+                raise ValueError(
+                    "cells: expected an array when nside is None, got None. Give one of the two."
+                )
             return
         cells = np.array(self.cells, dtype=np.int64)
         upper = cells.size if self.nside is None else hp.nside2npix(self.nside)
@@ -118,6 +134,11 @@ class Grid:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Grid) and self.digest == other.digest
+
+    @property
+    def level(self) -> int:
+        """HEALPix level, log2(nside)."""
+        return int(self.require_nside()).bit_length() - 1
 
     @property
     def npix(self) -> int:

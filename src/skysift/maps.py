@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from skysift.grid import UNSEEN, Grid, Ordering
+from skysift.grid import UNSEEN, Grid, Ordering, is_unseen, masked_to_nan
 from skysift.units import Unit
 
 type_of_values = Float[jax.Array | np.ndarray, "*channel stokes cell"]
@@ -168,9 +168,9 @@ class Maps(eqx.Module):
 
 
 def unseen_to_nan(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """NaN where values are missing (UNSEEN within rounding of single precision, or infinite)."""
-    values = np.asarray(values, dtype=float)
-    missing = ~np.isfinite(values) | (np.abs(values - UNSEEN) <= 1e-5 * abs(UNSEEN))
+    """NaN where values are missing: masked, UNSEEN in single precision or double, or infinite."""
+    values = np.asarray(masked_to_nan(values), dtype=float)
+    missing = ~np.isfinite(values) | is_unseen(values)
     return np.where(missing, np.nan, values) if missing.any() else values
 
 

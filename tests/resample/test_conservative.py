@@ -1,4 +1,6 @@
+import re
 import sys
+import tracemalloc
 
 import healpy as hp
 import numpy as np
@@ -206,13 +208,35 @@ def test_no_usable_footprint_is_an_error():
         (np.zeros((3, 2)), np.zeros((3, 2)), "three corners or more"),
         (np.zeros((3, 4)), np.zeros((3, 3)), r"lat: expected shape \(3, 4\)"),
         (np.zeros((0, 4)), np.zeros((0, 4)), "at least one footprint"),
-        (np.zeros((2, 4)), np.array([[0, 0, 0, 0], [0, 0, 91, 0]]), "91.* footprint 1, corner 2"),
+        (np.zeros((2, 4)), np.array([[0, 0, 0, 0], [0, 0, 91, 0]]), r"lat: .*91.* \(1, 2\)"),
+        (np.full((2, 4), UNSEEN), np.zeros((2, 4)), r"lon: expected degrees from -720 to 720, got"),
         (np.zeros((2, 4), complex), np.zeros((2, 4)), "real numbers"),
     ],
 )
 def test_bad_corners(lon, lat, message):
     with pytest.raises(ValueError, match=message):
         footprints(lon, lat, 3)
+
+
+def test_edges_may_be_named_but_not_made_up():
+    lon, lat = swath(size=3.0, lat=70.0, rows=4, columns=4)
+    named, straight = (sample_areas(footprints(lon, lat, 3, edges=e)) for e in Edges)
+    assert np.abs(named / straight - 1.0).max() > 1e-4
+    for edges, areas in zip(Edges, (named, straight), strict=True):
+        found = sample_areas(footprints(lon, lat, 3, edges=edges.value))
+        np.testing.assert_array_equal(found, areas)
+    with pytest.raises(
+        ValueError, match=r"edges: expected one of 'great circle', .*got 'straight'"
+    ):
+        footprints(lon, lat, 3, edges="straight")
+
+
+def test_masked_nodes_are_missing():
+    lon, lat = np.meshgrid(np.arange(4.0), np.arange(3.0))
+    masked = np.ma.masked_where(lon == 3.0, lon)
+    corners = quadrilaterals(masked, lat)[0]
+    np.testing.assert_array_equal(np.isnan(corners).any(axis=1), [False, False, True] * 2)
+    assert quadrilaterals(lon.astype(int), lat)[0].dtype == float
 
 
 def test_bad_options():
@@ -226,6 +250,31 @@ def test_bad_options():
     s = footprints(lon, lat, 3)
     with pytest.raises(ValueError, match=f"{s.n_samples}"):
         cell_totals(s, np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda memory: footprints(*globe(), 7, memory_mb=memory),
+        lambda memory: conservative(np.zeros(200000), np.zeros(200000), 7, 1e6, memory_mb=memory),
+    ],
+)
+def test_memory_that_is_given_is_enough_and_less_is_refused(make):
+    with pytest.raises(ValueError, match="memory_mb: expected at least"):
+        make(1)
+    with pytest.raises(ValueError, match="memory_mb: expected a finite number above 0"):
+        make(-1)
+    limit, peak = 1, np.inf
+    while not np.isfinite(peak):
+        tracemalloc.start()
+        try:
+            make(limit)
+            peak = tracemalloc.get_traced_memory()[1]
+        except ValueError as refused:
+            limit = int(re.search(r"at least (\d+)", str(refused))[1])
+        finally:
+            tracemalloc.stop()
+    assert peak < limit * 2**20
 
 
 def test_one_huge_footprint_among_many_is_an_error(monkeypatch):
@@ -252,6 +301,14 @@ def test_points_with_areas_preserve_the_integral():
     np.testing.assert_allclose(s.average(np.full(500, 2.5)), 2.5, rtol=1e-15)
 
 
+def test_totals_of_single_precision_are_summed_in_double():
+    areas, values = np.full(20000, 1e6), np.random.default_rng(2).uniform(280.0, 280.1, 20000)
+    single = conservative(np.zeros(20000), np.zeros(20000), 2, areas).astype(np.float32)
+    total = cell_totals(single, values)
+    assert total.dtype == np.float32
+    np.testing.assert_allclose(total, np.sum(areas * values), rtol=6e-8)
+
+
 def test_one_area_for_all_points():
     s = conservative([0.0, 0.0, 90.0], [1.0, 1.0, 0.0], 1, areas=2.0, ellipsoid=SPHERE)
     np.testing.assert_array_equal(sample_areas(s), 2.0)
@@ -266,6 +323,8 @@ def test_one_area_for_all_points():
         ([1.0, np.nan], "nan at index 1"),
         ([1.0, 2.0, 3.0], r"one or 2.*shape \(3,\)"),
         (-1.0, "positive square metres"),
+        (np.ma.array([1.0, 2.0], mask=[False, True]), "nan at index 1"),
+        (["1", "2"], "one or 2 real numbers"),
     ],
 )
 def test_bad_areas(areas, message):
@@ -273,7 +332,14 @@ def test_bad_areas(areas, message):
         conservative([0.0, 1.0], [0.0, 1.0], 2, areas)
 
 
+def test_no_points_are_refused():
+    with pytest.raises(ValueError, match="lon: expected at least one sample, got none. Check"):
+        conservative([], [], 3, areas=1.0)
+
+
 def test_quadrilaterals_wants_nodes():
+    with pytest.raises(ValueError, match="real numbers"):
+        quadrilaterals(np.full((2, 2), "a"), np.zeros((2, 2)))
     with pytest.raises(ValueError, match="two nodes or more"):
         quadrilaterals(np.zeros((1, 5)), np.zeros((1, 5)))
     with pytest.raises(ValueError, match="same shape"):

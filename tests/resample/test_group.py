@@ -124,6 +124,16 @@ def test_kinds_of_values():
     np.testing.assert_array_equal(groups.average(np.tile(values, (2, 3, 1)))[1, 2], expected)
 
 
+def test_dask_stays_lazy():
+    dask = pytest.importorskip("dask.array")
+    lon, lat, values = points(60)
+    groups = group_by(lon, lat, 2, reduce="median")
+    rows = np.tile(values, (3, 1))
+    lazy = groups.average(dask.from_array(rows, chunks=(2, 20)))
+    assert lazy.chunks == ((2, 1), (groups.n_cells,))
+    np.testing.assert_array_equal(lazy.compute(scheduler="synchronous"), groups.average(rows))
+
+
 def test_errors():
     lon, lat, values = points(10)
     with pytest.raises(ValueError, match="reduce: expected one of 'mean', .*got 'mode'"):
@@ -132,5 +142,7 @@ def test_errors():
         group_by(lon, lat, 2).average(values[:9])
     with pytest.raises(ValueError, match="real numbers"):
         group_by(lon, lat, 2).average(values + 1j)
+    with pytest.raises(ValueError, match="memory_mb: expected at least"):
+        group_by(lon, lat, 2, memory_mb=1)
     with pytest.raises(ValueError, match="index 3"):
         group_by(np.where(np.arange(10) == 3, np.nan, lon), lat, 2)

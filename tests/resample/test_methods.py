@@ -1,5 +1,6 @@
 """Operators between samples and cells: against healpy and dense matrices from all pairs."""
 
+import re
 import tracemalloc
 
 import healpy as hp
@@ -197,10 +198,12 @@ def test_links_go_to_the_nearest_cells_everywhere(level, npt):
 def test_order_of_samples_and_branch_of_longitudes_do_not_matter(method):
     lon, lat = globe(500, special=False)  # cells equally far could be chosen either way
     shuffled = np.random.default_rng(4).permutation(500)
-    one, other = method(lon, lat, 4), method(lon[shuffled] + 720.0, lat[shuffled], 4)
-    np.testing.assert_array_equal(one.cell_ids, other.cell_ids)
+    one = method(lon, lat, 4)
     cells = np.random.default_rng(5).normal(size=one.n_cells)
-    np.testing.assert_allclose(other.resample(cells), one.resample(cells)[shuffled], atol=1e-9)
+    for turn in (-360.0, 360.0):
+        other = method(lon[shuffled] + turn, lat[shuffled], 4)
+        np.testing.assert_array_equal(one.cell_ids, other.cell_ids)
+        np.testing.assert_allclose(other.resample(cells), one.resample(cells)[shuffled], atol=1e-9)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -273,6 +276,7 @@ def test_bad_input_is_refused(method):
         ((np.zeros(0), np.zeros(0), 3), "lon: expected at least one sample"),
         ((lon, np.array([0.0, np.nan, 0.0]), 3), "lat: .*nan at index 1"),
         ((lon, lat + 91.0, 3), "lat: .*91.0 at index 0"),
+        ((lon + 1e6, lat, 3), r"lon: expected degrees from -720 to 720, got 1000000.0 at index 0"),
         ((lon, lat, 30), "level: expected from 0 to 29, got 30"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -327,6 +331,23 @@ def test_memory_that_is_given_is_enough_and_less_is_refused(method):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+    assert peak < limit * 2**20
+
+
+@pytest.mark.parametrize("method", [psf, inverse_distance])
+def test_memory_is_enough_for_many_links_per_sample(method):
+    """The least memory that is not refused, where hundreds of cells near each sample are sorted."""
+    lon, lat = globe(1500)
+    limit, peak = 1, np.inf
+    while not np.isfinite(peak):
+        tracemalloc.start()
+        try:
+            method(lon, lat, 9, npt=400, memory_mb=limit)
+            peak = tracemalloc.get_traced_memory()[1]
+        except ValueError as refused:
+            limit = int(re.search(r"at least (\d+)", str(refused))[1])
+        finally:
+            tracemalloc.stop()
     assert peak < limit * 2**20
 
 

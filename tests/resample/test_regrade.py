@@ -74,6 +74,22 @@ def test_missing_children_are_left_out():
     assert np.isnan(found.values).all()
 
 
+def test_masked_cells_are_missing():
+    values = np.ma.masked_equal(np.arange(48), 3)
+    found = regrade(values, Grid(2, Ordering.NESTED), 0)
+    np.testing.assert_array_equal(found.values[:2], [1.0, 5.5])
+    np.testing.assert_array_equal(found.coverage[:2], [0.75, 1.0])
+
+
+@pytest.mark.parametrize("quantity", list(Quantity))
+def test_quantities_may_be_named(quantity):
+    grid = Grid(2, Ordering.NESTED)
+    named, meant = (
+        regrade(np.arange(48.0), grid, 0, quantity=q) for q in (quantity.value, quantity)
+    )
+    np.testing.assert_array_equal(named.values, meant.values)
+
+
 def test_rows_do_not_meet():
     grid = cut_sky(8, Ordering.RING)
     values = np.stack([field(grid, 1), field(grid, 2)])[:, None]
@@ -111,7 +127,7 @@ def test_integers_become_real_numbers():
         ({"level": 30}, "level: expected from 0 to 29"),
         ({"level": 1.5}, "level: expected an integer"),
         ({"min_coverage": 1.5}, "min_coverage: expected a fraction"),
-        ({"quantity": "sum"}, "quantity: expected Quantity.INTENSIVE"),
+        ({"quantity": "sum"}, "quantity: expected one of 'intensive', 'extensive', got 'sum'"),
         ({"grid": Grid.unstructured(48)}, "place on the sphere"),
     ],
 )

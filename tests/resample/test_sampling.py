@@ -1,5 +1,6 @@
 """The sampling relation: adjoint, averages, kinds of arrays, files, bad input."""
 
+import healpy as hp
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from skysift.resample import (
     bilinear,
     cells_of,
     centres,
+    conservative,
     inverse_distance,
     load,
     nearest,
@@ -90,6 +92,50 @@ def test_average_is_the_weighted_mean_of_each_cell(sampling, values):
         )
 
 
+def batch_variance(sampling):
+    return np.random.default_rng(8).uniform(0.5, 2.0, (3, sampling.n_samples))
+
+
+def test_every_value_may_have_a_variance_of_its_own(sampling, values):
+    variance = batch_variance(sampling)
+    rows = zip(values, variance, strict=True)
+    expected = np.stack([sampling.average(row, own) for row, own in rows])
+    for kind in (np.asarray, jnp.asarray):
+        np.testing.assert_allclose(sampling.average(kind(values), kind(variance)), expected, 1e-12)
+    stacked = np.stack([values, 2.0 * values])
+    np.testing.assert_allclose(sampling.average(stacked, variance)[1], 2.0 * expected, rtol=1e-12)
+    named = xr.DataArray(values.T, dims=("obs", "time")).transpose("time", "obs")
+    np.testing.assert_allclose(sampling.average(named, variance), expected, rtol=1e-12)
+    for wrong in (variance[:2], np.stack([variance] * 2)):
+        with pytest.raises(
+            ValueError, match=r"noise_variance: expected a shape that broadcasts to"
+        ):
+            sampling.average(values, wrong)
+
+
+def test_dask_takes_variances_in_the_chunks_of_the_values(sampling, values):
+    dask = pytest.importorskip("dask.array")
+    variance = batch_variance(sampling)
+    lazy = dask.from_array(values, chunks=(2, 100))
+    for given in (variance, variance[0], 2.0):
+        found = sampling.average(lazy, given)
+        assert found.chunks == ((2, 1), (sampling.n_cells,))
+        expected = sampling.average(values, given)
+        np.testing.assert_array_equal(found.compute(scheduler="synchronous"), expected)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_samples_of_masked_or_infinite_variance_are_left_out(sampling, values, rows):
+    variance = batch_variance(sampling)[:rows].squeeze()
+    bad = np.random.default_rng(9).random(variance.shape) < 0.3
+    masked = np.ma.masked_array(np.where(bad, 1e-9, variance), mask=bad)
+    expected = sampling.average(np.where(bad, np.nan, values[:rows]), variance)
+    infinite = sampling.average(values[:rows], np.where(bad, np.inf, variance))
+    np.testing.assert_array_equal(infinite, expected)
+    np.testing.assert_array_equal(sampling.average(values[:rows], masked), expected)
+    assert not np.allclose(expected, sampling.average(values[:rows], variance), equal_nan=True)
+
+
 def test_average_of_the_nearest_is_the_mean_per_cell():
     lon, lat = coordinates()
     relation, samples = nearest(lon, lat, 2), np.random.default_rng(5).normal(size=400)
@@ -160,6 +206,16 @@ def test_single_precision_is_chosen_by_the_weights(sampling, values, cells):
     assert sampling.average(values.astype(np.float32)).dtype == np.float64
 
 
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+def test_averages_of_single_precision_are_summed_in_double(kind):
+    """Many warm samples in a cell, whose sum has too few digits in single precision."""
+    single = nearest(np.zeros(20000), np.zeros(20000), 3).astype(np.float32)
+    samples = np.random.default_rng(10).uniform(280.0, 280.1, 20000).astype(np.float32)
+    found = single.average(kind(samples))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, samples.mean(dtype=np.float64), rtol=6e-8)
+
+
 def test_any_number_of_axes_comes_before_the_last(sampling, values):
     stacked = np.stack([values, 2.0 * values])
     for kind in (np.asarray, jnp.asarray):
@@ -184,6 +240,16 @@ def test_jax_traces_and_differentiates(sampling, cells):
         sampling.average(sampling.forward(cells[0])),
         rtol=1e-12,
     )
+
+
+@pytest.mark.parametrize("make", [psf, lambda *where: conservative(*where, areas=2e6)])
+def test_samplings_are_arguments_of_jitted_functions(make):
+    relation = make(*coordinates(), 3)
+    x, y = np.arange(float(relation.n_cells)), np.arange(float(relation.n_samples))
+    resampled = jax.jit(Sampling.resample)(relation, jnp.asarray(x))
+    np.testing.assert_allclose(resampled, relation.resample(x), rtol=1e-12)
+    averaged = jax.jit(Sampling.average)(relation, jnp.asarray(y))
+    np.testing.assert_allclose(averaged, relation.average(y), rtol=1e-12)
 
 
 def test_jax_differentiates_with_respect_to_the_weights(sampling, cells):
@@ -305,6 +371,50 @@ def test_files_that_are_not_samplings_are_refused(sampling, tmp_path):
         load(tmp_path / "broken.nc")
 
 
+@pytest.mark.parametrize(
+    ("holder", "name"),
+    [
+        ("cell_ids", "level"),
+        ("cell_ids", "indexing_scheme"),
+        (None, "ellipsoid"),
+        (None, "semi_major_m"),
+        (None, "inverse_flattening"),
+        (None, "method"),
+    ],
+)
+def test_files_without_an_attribute_are_refused(sampling, tmp_path, holder, name):
+    path = tmp_path / "swath.nc"
+    sampling.save(path)
+    with xr.open_dataset(path, engine="h5netcdf") as opened:
+        dataset = opened.load()
+    del (dataset[holder] if holder else dataset).attrs[name]
+    dataset.to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(ValueError, match=rf"path: .*attribute '{name}'.*swath.nc.*Save the"):
+        load(path)
+
+
+def test_files_with_attributes_that_mean_nothing_are_refused(sampling, tmp_path):
+    path = tmp_path / "swath.nc"
+    for holder, name, value, message in (
+        ("cell_ids", "indexing_scheme", "zuniq", "indexing_scheme: expected one of .*'ZUNIQ'"),
+        ("cell_ids", "level", 40, "level: expected from 0 to 29"),
+        (None, "method", "magic", "method: expected one of 'nearest', .*got 'magic'"),
+    ):
+        sampling.save(path)
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            dataset = opened.load()
+        (dataset[holder] if holder else dataset).attrs[name] = value
+        dataset.to_netcdf(path, engine="h5netcdf")
+        with pytest.raises(ValueError, match=message):
+            load(path)
+        sampling.save(path)
+    with xr.open_dataset(path, engine="h5netcdf") as opened:
+        dataset = opened.load()
+    dataset.drop_vars("cell_ids").to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(ValueError, match="path: expected a file that Sampling.save wrote"):
+        load(path)
+
+
 def test_failed_writes_leave_the_old_file(sampling, tmp_path, monkeypatch):
     path = tmp_path / "swath.nc"
     sampling.save(path)
@@ -360,11 +470,28 @@ def test_the_closest_sample_has_the_largest_weight():
 
 
 def test_support_is_the_sum_of_weights_before_they_were_normalised():
-    relation = psf(*coordinates(), 3)
-    matrix = dense(relation)[relation.order] * relation.support[:, None]
-    # Gaussian weights of the nine nearest cells: between that of one cell and of nine at 0.
-    assert np.all((relation.support > 0.3) & (relation.support < 9.0))
-    assert matrix.max() <= 1.0
+    lon, lat = coordinates()
+    relation = psf(lon, lat, 3)
+    where, here = positions(relation.cell_ids, 3), relation.ellipsoid.positions(lon, lat)
+    diameter = 2.0 * relation.ellipsoid.authalic_radius
+    chord = np.linalg.norm(where[:, None, :] - here[:, :, None], axis=0)
+    side = 0.5 * diameter * hp.nside2resol(8)
+    gauss = np.exp(-2.0 * (diameter * np.arcsin(chord / diameter) / side) ** 2)
+    gauss[dense(relation) == 0.0] = 0.0
+    np.testing.assert_allclose(relation.by_sample(relation.support), gauss.sum(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(dense(relation), gauss / gauss.sum(axis=1)[:, None], rtol=1e-9)
+
+
+def test_names_of_healpix_resample(sampling, values):
+    """`get_cell_ids`, and `fit_resample` as a fit and the values of its cells at the samples."""
+    np.testing.assert_array_equal(sampling.get_cell_ids(), sampling.grid.cells)
+    fitted, resampled = sampling.fit_resample(values, damping=0.1)
+    np.testing.assert_array_equal(fitted.values, sampling.fit(values, damping=0.1).values)
+    np.testing.assert_array_equal(resampled, sampling.resample(fitted.values))
+    assert resampled.shape == values.shape
+    assert np.isnan(resampled[:, ~sampling.covered]).all()
+    residual = (values - resampled)[:, sampling.covered]
+    assert np.mean(residual**2) < 0.9 * np.mean(values[:, sampling.covered] ** 2)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, jnp.asarray, xr.DataArray])

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from skysift.grid import UNSEEN
+from skysift.grid import is_unseen, masked_to_nan
+from skysift.resample.check import refuse
 
 type_of_values = Any
 """Array of NumPy, JAX, torch, Dask or xarray, or what NumPy makes an array of."""
@@ -35,11 +36,12 @@ class Axis:
 
 
 def apply(
-    function: Callable[[Any], Any],
+    function: Callable[..., Any],
     values: Any,
     source: Axis,
     target: Axis,
     dtype: np.dtype,
+    variance: Float[np.ndarray, "..."] | None = None,
 ) -> Any:
     """Result of a function of NumPy or JAX arrays for other kinds of arrays, in the same kind.
 
@@ -50,28 +52,28 @@ def apply(
         source: last axis of the values. In xarray it is the dimension of this name, else the last.
         target: last axis of the result.
         dtype: of the result.
+        variance: of the values, which the function then takes second; `(source,)`, or a shape
+            that broadcasts to that of the values, in xarray with the source moved to the end.
 
     Raises:
-        ValueError: for values of another size, or that are not real numbers.
+        ValueError: for values or variances of another size, or that are not real numbers.
     """
     library = type(values).__module__.partition(".")[0]
     if library == "xarray":
-        return _apply_xarray(function, values, source, target, dtype)
+        return _apply_xarray(function, values, source, target, dtype, variance)
     if library == "torch":
-        return _apply_torch(function, values, source, target, dtype)
-    if isinstance(values, np.ma.MaskedArray):
-        values = np.ma.filled(values.astype(np.result_type(values, np.float32)), np.nan)
-    elif library != "dask" and not isinstance(values, jax.Array):
-        values = np.asarray(values)
+        return _apply_torch(function, values, source, target, dtype, variance)
+    if library != "dask" and not isinstance(values, jax.Array):
+        values = masked_to_nan(values)
     _check(values, source)
+    beside = () if variance is None else (_fitted(variance, values.shape),)
     if isinstance(values, jax.Array):
-        return function(values)
+        return function(values, *beside)
     if library == "dask":
-        chunks = (*values.chunks[:-1], (target.size,))
-        return values.rechunk({values.ndim - 1: -1}).map_blocks(
-            lambda block: apply(function, block, source, target, dtype), chunks=chunks, dtype=dtype
-        )
-    return function(values.reshape(-1, source.size)).reshape(*values.shape[:-1], target.size)
+        return _apply_dask(function, values, source, target, dtype, *beside)
+    beside = [one if one.ndim < 2 else one.reshape(-1, source.size) for one in beside]
+    rows = function(values.reshape(-1, source.size), *beside)
+    return rows.reshape(*values.shape[:-1], target.size)
 
 
 def namespace(values: np.ndarray | jax.Array) -> ModuleType:
@@ -80,31 +82,31 @@ def namespace(values: np.ndarray | jax.Array) -> ModuleType:
 
 
 def without_unseen(values: Float[np.ndarray | jax.Array, "..."]) -> Any:
-    """NaN where values are UNSEEN, within the rounding of single precision."""
-    xp = namespace(values)
-    return xp.where(xp.abs(values - UNSEEN) <= 1e-5 * abs(UNSEEN), np.nan, values)
+    """NaN where values are UNSEEN."""
+    return namespace(values).where(is_unseen(values), np.nan, values)
 
 
 def check_variance(variance: Any, samples: int) -> Float[np.ndarray, "..."]:
-    """Noise variances, one for all samples or one for each.
+    """Noise variances, infinite where masked.
+
+    Args:
+        variance: one for all values, one for each sample `(sample,)`, or one for each value
+            `(..., sample)`.
+        samples: their number.
 
     Raises:
-        ValueError: for another shape, or values that are not positive.
+        ValueError: for another shape, or variances that are not positive real numbers.
     """
-    variance = np.asarray(variance, dtype=float)
-    if variance.shape not in ((), (samples,)):
+    given = np.asarray(variance)
+    if given.dtype.kind not in "iuf" or given.shape[-1:] not in ((), (samples,)):
         raise ValueError(
-            f"noise_variance: expected one value or {samples}, one per sample, got shape "
-            f"{variance.shape}."
+            f"noise_variance: expected one value or {samples}, one per sample along the last axis, "
+            f"got {given.dtype} of shape {given.shape}. Leave it out if samples are equally good."
         )
-    bad = ~(variance > 0.0)
-    if bad.any():
-        first = int(np.argmax(bad))
-        raise ValueError(
-            f"noise_variance: expected positive values, got {variance.flat[first]} at index "
-            f"{first}. Give samples that are to be left out an infinite variance."
-        )
-    return variance
+    found = np.where(np.ma.getmask(variance), np.inf, given.astype(float))
+    fix = "Give samples that are to be left out an infinite variance."
+    refuse("noise_variance", found, ~(found > 0.0), "positive values", fix)
+    return found
 
 
 def check_precision(dtype: np.dtype | type) -> np.dtype:
@@ -115,8 +117,23 @@ def check_precision(dtype: np.dtype | type) -> np.dtype:
     """
     kind = np.dtype(dtype)
     if kind not in (np.float32, np.float64):
-        raise ValueError(f"dtype: expected float32 or float64, got {kind}.")
+        raise ValueError(
+            f"dtype: expected float32 or float64, got {kind}. Use float64 unless memory is short."
+        )
     return kind
+
+
+def _fitted(variance: Float[np.ndarray, "..."], shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
+    """Variances of the shape of the values, or as they are where one serves all rows."""
+    if variance.ndim < 2:
+        return variance
+    try:
+        return np.broadcast_to(variance, shape)
+    except ValueError as error:
+        raise ValueError(
+            f"noise_variance: expected a shape that broadcasts to {tuple(shape)} of the samples, "
+            f"got {variance.shape}. Give one variance per sample, or one per value."
+        ) from error
 
 
 def _check(values: Any, source: Axis) -> None:
@@ -130,8 +147,34 @@ def _check(values: Any, source: Axis) -> None:
         )
 
 
+def _apply_dask(
+    function: Callable[..., Any],
+    values: Any,
+    source: Axis,
+    target: Axis,
+    dtype: np.dtype,
+    *beside: Float[np.ndarray, "..."],
+) -> Any:
+    import dask.array as da
+
+    whole = values.rechunk({values.ndim - 1: -1})
+    parts = [one if one.ndim < 2 else da.from_array(one, whole.chunks) for one in beside]
+    return da.map_blocks(
+        lambda block, *its: apply(function, block, source, target, dtype, *its),
+        whole,
+        *parts,
+        chunks=(*whole.chunks[:-1], (target.size,)),
+        dtype=dtype,
+    )
+
+
 def _apply_xarray(
-    function: Callable[[Any], Any], values: Any, source: Axis, target: Axis, dtype: np.dtype
+    function: Callable[..., Any],
+    values: Any,
+    source: Axis,
+    target: Axis,
+    dtype: np.dtype,
+    variance: Float[np.ndarray, "..."] | None,
 ) -> Any:
     import xarray as xr
 
@@ -144,7 +187,7 @@ def _apply_xarray(
         _check(values, source)
     dimension = source.name if source.name in values.dims else values.dims[-1]
     result = xr.apply_ufunc(
-        lambda data: apply(function, data, source, target, dtype),
+        lambda data: apply(function, data, source, target, dtype, variance),
         values,
         input_core_dims=[[dimension]],
         output_core_dims=[[target.name]],
@@ -156,7 +199,12 @@ def _apply_xarray(
 
 
 def _apply_torch(
-    function: Callable[[Any], Any], values: Any, source: Axis, target: Axis, dtype: np.dtype
+    function: Callable[..., Any],
+    values: Any,
+    source: Axis,
+    target: Axis,
+    dtype: np.dtype,
+    variance: Float[np.ndarray, "..."] | None,
 ) -> Any:
     if values.requires_grad:
         raise ValueError(
@@ -164,5 +212,6 @@ def _apply_torch(
             "would be lost. Use JAX arrays, or values.detach()."
         )
     library = jnp if values.is_cuda else np
-    result = apply(function, library.from_dlpack(values.contiguous()), source, target, dtype)
+    plain = library.from_dlpack(values.contiguous())
+    result = apply(function, plain, source, target, dtype, variance)
     return sys.modules["torch"].from_dlpack(result)

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from skysift.resample.lattice import project, quadrant_of, zone_of
-from skysift.resample.links import Links, Memory, Points, Target, joined, only_linked
+from skysift.resample.links import Links, Points, Target, joined, only_linked
+from skysift.resample.memory import Memory
 from skysift.resample.neighbours import Neighbourhood, neighbourhoods, place_in_face
 
 _RINGS = 2

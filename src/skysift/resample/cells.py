@@ -6,6 +6,7 @@ import healpy as hp
 import numpy as np
 from jaxtyping import Float, Int
 
+from skysift.grid import masked_to_nan
 from skysift.resample.check import MAX_LEVEL, check_coordinates, check_level, check_range
 from skysift.resample.ellipsoid import WGS84, Ellipsoid
 
@@ -21,7 +22,7 @@ def cells_of(
     """Numbers of the cells that hold points.
 
     Args:
-        lon: longitudes in any branch [degrees].
+        lon: longitudes in any branch, from -720 to 720 [degrees].
         lat: geodetic latitudes [degrees].
         level: log2(nside), from 0 to 29.
         ellipsoid: figure on which the latitudes are.
@@ -63,7 +64,7 @@ def centres(
         >>> lon.round(6).tolist(), lat.round(6).tolist()
         ([45.0], [41.810315])
     """
-    cells = np.asarray(cells)
+    cells = masked_to_nan(cells)
     level = check_level(level)
     check_range(cells, level)
     lon, lat = hp.pix2ang(1 << level, cells, nest=nest, lonlat=True)
@@ -154,7 +155,7 @@ def encode_zuniq(cells: Int[np.ndarray, "..."], level: int) -> Int[np.ndarray, "
         [288230376151711744, 6629298651489370112]
     """
     level = check_level(level)
-    cells = np.asarray(cells)
+    cells = masked_to_nan(cells)
     check_range(cells, level)
     return (2 * cells.astype(np.int64) + 1) << (2 * (MAX_LEVEL - level))
 
@@ -174,9 +175,11 @@ def decode_zuniq(
         >>> decode_zuniq(encode_zuniq(np.array([5]), 3))
         (array([5]), array([3]))
     """
-    numbers = np.asarray(numbers)
+    numbers = masked_to_nan(numbers)
     if numbers.dtype.kind not in "iu":
-        raise ValueError(f"numbers: expected integers, got {numbers.dtype}.")
+        raise ValueError(
+            f"numbers: expected integers, got {numbers.dtype}. Encode cells with encode_zuniq."
+        )
     numbers = numbers.astype(np.int64)
     lowest = np.maximum(numbers & -numbers, 1)
     zeros = np.frexp(lowest.astype(np.float64))[1] - 1

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import healpy as hp
 import numpy as np
 from jaxtyping import Float, Int
 
-from skysift.grid import Grid, Ordering
+from skysift.grid import Grid, Ordering, masked_to_nan
 from skysift.resample import arrays
 from skysift.resample.cells import cell_side_m, cells_of
-from skysift.resample.check import check_cells, check_level
+from skysift.resample.check import check_angles, check_cells, check_level, check_samples, refuse
 from skysift.resample.ellipsoid import WGS84, Ellipsoid
-from skysift.resample.files import cell_coordinate
+from skysift.resample.memory import Memory
 from skysift.resample.polygons import Defect, Edges, overlaps
 from skysift.resample.sampling import Method, Sampling
 
@@ -30,6 +31,7 @@ def conservative(
     cells: Int[np.ndarray, " cell"] | None = None,
     ellipsoid: Ellipsoid | str = WGS84,
     nest: bool = True,
+    memory_mb: float | None = None,
 ) -> Sampling:
     """Points that stand for areas, each with its whole area in the cell that holds it.
 
@@ -44,29 +46,32 @@ def conservative(
         cells: numbers of the wanted cells; those that hold samples when `None`.
         ellipsoid: figure on which the latitudes are.
         nest: NESTED numbers, else RING.
+        memory_mb: most memory that construction may take [MiB], more is refused.
 
     Raises:
-        ValueError: for areas that are not positive, bad coordinates, or a wrong level.
+        ValueError: for no samples, areas that are not positive, bad coordinates, a wrong level, or
+            too little memory.
 
     Examples:
         >>> s = conservative([10.0, 11.0], [0.1, 0.1], 0, areas=[1e6, 3e6])
         >>> cell_totals(s, [4.0, 8.0])
         array([28000000.])
     """
-    cell = cells_of(lon, lat, level, ellipsoid)
-    areas = np.broadcast_to(np.asarray(areas, dtype=float), np.shape(areas) or cell.shape)
-    if areas.shape != cell.shape:
+    memory = Memory(memory_mb)
+    memory.take(overlaps=np.size(lon))
+    cell = cells_of(*check_samples(lon, lat), level, ellipsoid)
+    given = masked_to_nan(areas)
+    if given.shape not in ((), cell.shape) or given.dtype.kind not in "iuf":
         raise ValueError(
-            f"areas: expected one or {cell.size}, as there are samples, got shape {areas.shape}."
+            f"areas: expected one or {cell.size} real numbers, as there are samples, got "
+            f"{given.dtype} of shape {given.shape}. Give one area for all, or one per sample."
         )
-    bad = np.flatnonzero(~((areas > 0.0) & np.isfinite(areas)))
-    if bad.size:
-        raise ValueError(
-            f"areas: expected positive square metres, got {areas[bad[0]]} at index {bad[0]} "
-            f"({bad.size} such values). Drop these samples."
-        )
+    areas = np.broadcast_to(given.astype(float), cell.shape)
+    bad = ~((areas > 0.0) & np.isfinite(areas))
+    refuse("areas", areas, bad, "positive square metres", "Drop these samples.")
     links = np.arange(cell.size)
-    return _assembled(links, cell, areas, cell.size, level, cells, Ellipsoid.of(ellipsoid), nest)
+    found = _Parts(links, cell, areas, cell.size)
+    return _assembled(found, level, cells, Ellipsoid.of(ellipsoid), nest, memory)
 
 
 def footprints(
@@ -74,11 +79,12 @@ def footprints(
     lat: Float[np.ndarray, "sample corner"],
     level: int,
     *,
-    edges: Edges = Edges.GREAT_CIRCLE,
+    edges: Edges | str = Edges.GREAT_CIRCLE,
     tolerance: float = 1e-5,
     cells: Int[np.ndarray, " cell"] | None = None,
     ellipsoid: Ellipsoid | str = WGS84,
     nest: bool = True,
+    memory_mb: float | None = None,
 ) -> Sampling:
     """Footprints of samples, shared out among the cells by the areas they have in common.
 
@@ -94,16 +100,18 @@ def footprints(
         lon: longitudes of the corners in order around each footprint, in any branch [degrees].
         lat: geodetic latitudes [degrees].
         level: log2(nside), from 0 to 29.
-        edges: what joins the corners. Great circles are those of the authalic sphere.
+        edges: what joins the corners, or its value: `"great circle"` (of the authalic sphere) or
+            `"straight in longitude and latitude"`.
         tolerance: about the largest error of the area of a footprint, relative to it.
         cells: numbers of the wanted cells; those under the footprints when `None`.
         ellipsoid: figure on which the latitudes are.
         nest: NESTED numbers, else RING.
+        memory_mb: most memory that construction may take [MiB], more is refused.
 
     Raises:
         ValueError: for shapes that differ or have fewer than three corners, a latitude beyond the
-            poles, no footprint that can be used, footprints of very different sizes, or a wrong
-            level.
+            poles or a longitude beyond two turns, unknown edges, no footprint that can be used,
+            footprints of very different sizes, a wrong level, or too little memory.
 
     References:
         Jones 1999, Mon. Weather Rev. 127, 2204 (first-order conservative remapping).
@@ -117,12 +125,17 @@ def footprints(
     level, ellipsoid = check_level(level), Ellipsoid.of(ellipsoid)
     lon, lat = _checked_corners(lon, lat)
     if not 0.0 < tolerance < 1.0:
-        raise ValueError(f"tolerance: expected a fraction such as 1e-5, got {tolerance}.")
+        raise ValueError(
+            f"tolerance: expected a fraction between 0 and 1 such as 1e-5, got {tolerance}. "
+            "Smaller ones are more exact and slower."
+        )
     authalic = np.radians(ellipsoid.authalic_latitude(lat))
-    found = overlaps(np.radians(lon), authalic, level, edges, tolerance)
+    memory = Memory(memory_mb)
+    found = overlaps(np.radians(lon), authalic, level, edges, tolerance, memory)
     _report(found.defects)
     area = found.area * ellipsoid.authalic_radius**2
-    return _assembled(found.footprint, found.cell, area, len(lon), level, cells, ellipsoid, nest)
+    parts = _Parts(found.footprint, found.cell, area, len(lon))
+    return _assembled(parts, level, cells, ellipsoid, nest, memory)
 
 
 def quadrilaterals(
@@ -135,7 +148,7 @@ def quadrilaterals(
         lat: latitudes of the nodes [degrees].
 
     Returns:
-        Longitudes and latitudes of four corners each, row by row.
+        Longitudes and latitudes of four corners each, row by row; NaN where masked.
 
     Raises:
         ValueError: for shapes that differ, or fewer than two nodes each way.
@@ -146,14 +159,20 @@ def quadrilaterals(
         array([[0., 1., 1., 0.],
                [1., 2., 2., 1.]])
     """
-    nodes = np.asarray(lon, dtype=float), np.asarray(lat, dtype=float)
-    if nodes[0].ndim != 2 or nodes[0].shape != nodes[1].shape or min(nodes[0].shape) < 2:
+    nodes = masked_to_nan(lon), masked_to_nan(lat)
+    first, second = nodes
+    real = first.dtype.kind in "iuf" and second.dtype.kind in "iuf"
+    if not real or first.ndim != 2 or first.shape != second.shape or min(first.shape) < 2:
         raise ValueError(
-            "lon, lat: expected two arrays (row, column) of the same shape with two nodes or more "
-            f"each way, got {nodes[0].shape} and {nodes[1].shape}."
+            "lon, lat: expected two arrays (row, column) of real numbers of the same shape with "
+            f"two nodes or more each way, got {first.dtype} of shape {first.shape} and "
+            f"{second.dtype} of shape {second.shape}. Give the corners of single footprints to "
+            "footprints."
         )
     lon_corners, lat_corners = (
-        np.stack([n[:-1, :-1], n[:-1, 1:], n[1:, 1:], n[1:, :-1]], axis=-1).reshape(-1, 4)
+        np.stack([n[:-1, :-1], n[:-1, 1:], n[1:, 1:], n[1:, :-1]], axis=-1)
+        .reshape(-1, 4)
+        .astype(float)
         for n in nodes
     )
     return lon_corners, lat_corners
@@ -170,9 +189,7 @@ def sample_areas(sampling: Sampling) -> Float[np.ndarray, " sample"]:
             f"sampling: expected a conservative one, got {sampling.method.value}. Its weights are "
             "no areas; build it with conservative or footprints."
         )
-    areas = np.zeros(sampling.n_samples)
-    areas[np.asarray(sampling.order)] = sampling.support
-    return areas
+    return np.asarray(sampling.by_sample(sampling.support))
 
 
 def cell_totals(sampling: Sampling, samples: arrays.type_of_values) -> arrays.type_of_values:
@@ -184,22 +201,24 @@ def cell_totals(sampling: Sampling, samples: arrays.type_of_values) -> arrays.ty
 
     Args:
         sampling: a conservative one.
-        samples: `(..., sample)`; NaN, UNSEEN and infinite values add nothing.
+        samples: `(..., sample)`; NaN, UNSEEN and infinite values add nothing. They are summed in
+            double precision.
 
     Raises:
         ValueError: for a sampling that is not conservative, or another number of samples.
     """
     areas = sample_areas(sampling)
+    double = sampling if sampling.weights.dtype == float else sampling.astype(float)
 
     def totals(values):
         xp = arrays.namespace(values)
-        values = arrays.without_unseen(values)
-        return sampling.adjoint(xp.where(xp.isfinite(values), values, 0.0) * areas)
+        values = arrays.without_unseen(values.astype(float))
+        found = double.adjoint(xp.where(xp.isfinite(values), values, 0.0) * areas)
+        return found.astype(sampling.weights.dtype)
 
-    coordinate = cell_coordinate(sampling.grid, sampling.ellipsoid)
-    source = arrays.Axis("samples", sampling.n_samples)
-    target = arrays.Axis("cells", sampling.n_cells, coordinate)
-    return arrays.apply(totals, samples, source, target, np.dtype(sampling.weights.dtype))
+    return arrays.apply(
+        totals, samples, sampling.sample_axis, sampling.cell_axis, sampling.weights.dtype
+    )
 
 
 def cell_coverage(sampling: Sampling) -> Float[np.ndarray, " cell"]:
@@ -218,31 +237,25 @@ def _checked_corners(
     """Corners as float64, NaN where masked or not finite."""
     lon, lat = _table("lon", lon), _table("lat", lat)
     if lon.shape != lat.shape:
-        raise ValueError(f"lat: expected shape {lon.shape} as lon has, got {lat.shape}.")
-    if not len(lon):
-        raise ValueError("lon: expected at least one footprint, got none.")
-    beyond = np.argwhere(np.isfinite(lat) & (np.abs(lat) > 90.0))
-    if beyond.size:
-        first = tuple(beyond[0])
         raise ValueError(
-            f"lat: expected degrees from -90 to 90, got {lat[first]} at footprint {first[0]}, "
-            f"corner {first[1]} ({len(beyond)} such values). Use NaN for corners that are missing, "
-            "or give lon and lat in this order."
+            f"lat: expected shape {lon.shape} as lon has, got {lat.shape}. Give both coordinates "
+            "of every corner."
         )
+    if not len(lon):
+        raise ValueError("lon: expected at least one footprint, got none. Check the selection.")
+    check_angles(lon, lat)
     return lon, lat
 
 
 def _table(name: str, values: np.ndarray) -> Float[np.ndarray, "sample corner"]:
-    if isinstance(values, np.ma.MaskedArray):
-        values = np.ma.filled(values.astype(float), np.nan)
-    table = np.asarray(values)
+    table = masked_to_nan(values)
     if table.ndim != 2 or table.shape[1] < 3 or table.dtype.kind not in "iuf":
         raise ValueError(
             f"{name}: expected real numbers of shape (footprint, corner) with three corners or "
             f"more, got {table.dtype} of shape {table.shape}. For the nodes of a grid use "
             "quadrilaterals."
         )
-    return table.astype(float, copy=False)
+    return np.where(np.isfinite(table), table, np.nan).astype(float, copy=False)
 
 
 def _report(defects: Int[np.ndarray, " sample"]) -> None:
@@ -265,17 +278,26 @@ def _report(defects: Int[np.ndarray, " sample"]) -> None:
     warnings.warn(f"left out {count} of {defects.size} footprints: {text}", stacklevel=3)
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """Links sorted by sample, with NESTED cells."""
+
+    sample: Int[np.ndarray, " link"]
+    cell: Int[np.ndarray, " link"]
+    area: Float[np.ndarray, " link"]
+    n_samples: int
+
+
 def _assembled(
-    sample: Int[np.ndarray, " link"],
-    cell: Int[np.ndarray, " link"],
-    area: Float[np.ndarray, " link"],
-    n_samples: int,
+    parts: _Parts,
     level: int,
     cells: Int[np.ndarray, " cell"] | None,
     ellipsoid: Ellipsoid,
     nest: bool,
+    memory: Memory,
 ) -> Sampling:
-    """Sampling of links sorted by sample, with NESTED cells."""
+    """Sampling of the wanted cells, or of all that have links."""
+    sample, cell, area, n_samples = parts.sample, parts.cell, parts.area, parts.n_samples
     nside = 1 << level
     numbers = cell if nest else hp.nest2ring(nside, cell)
     if cells is None:
@@ -293,6 +315,7 @@ def _assembled(
             f"{widest} cells where the mean is {degree.mean():.1f}. Resample large ones on their "
             "own, or at a lower level."
         )
+    memory.take(samples=n_samples, links=widest)
     first = np.cumsum(degree) - degree
     home = np.full(n_samples, 12 * nside**2)
     home[degree > 0] = cell[first[degree > 0]]

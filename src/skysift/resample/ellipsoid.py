@@ -48,7 +48,8 @@ class Ellipsoid:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.semi_major_m) and self.semi_major_m > 0.0):
             raise ValueError(
-                f"semi_major_m: expected a positive length in metres, got {self.semi_major_m}."
+                f"semi_major_m: expected a positive length in metres, got {self.semi_major_m}. The "
+                "Earth has 6378137."
             )
         if not self.inverse_flattening >= 2.0:
             raise ValueError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skysift.grid import Grid, Ordering
+from skysift.resample.check import check_choice, check_level
 from skysift.resample.ellipsoid import Ellipsoid
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def cell_coordinate(grid: Grid, ellipsoid: Ellipsoid) -> dict[str, Any]:
     """Coordinate of the cells of a grid for xarray, with the attributes that xdggs reads."""
     attributes = {
         "grid_name": "healpix",
-        "level": grid.require_nside().bit_length() - 1,
-        "indexing_scheme": "nested" if grid.ordering is Ordering.NESTED else "ring",
+        "level": grid.level,
+        "indexing_scheme": grid.ordering.value.lower(),
         "ellipsoid": ellipsoid.name,
     }
     return {"cell_ids": ("cells", grid.index, attributes)}
@@ -86,7 +87,7 @@ def read(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     zarr = _is_zarr(path)
     if not path.exists():
-        raise ValueError(f"path: expected a sampling at {path}, got nothing there.")
+        raise ValueError(f"path: expected a sampling at {path}, got nothing there. Check the name.")
     import xarray as xr
 
     try:
@@ -100,27 +101,40 @@ def read(path: str | Path) -> dict[str, Any]:
             f"path: expected a complete sampling, got {path} that cannot be read ({error}). "
             "Save it again."
         ) from error
-    if dataset.attrs.get("kind") != _KIND or not set(_ARRAYS) <= set(dataset.data_vars):
+    if dataset.attrs.get("kind") != _KIND or not {*_ARRAYS, "cell_ids"} <= set(dataset.variables):
         raise ValueError(
             f"path: expected a file that Sampling.save wrote, got {path} with "
-            f"{sorted(map(str, dataset.variables))}."
+            f"{sorted(map(str, dataset.variables))}. Save a sampling there, or choose another file."
         )
-    return _fields(dataset)
+    return _fields(dataset, path)
 
 
-def _fields(dataset: xr.Dataset) -> dict[str, Any]:
-    cells, attributes = dataset["cell_ids"], dataset.attrs
-    ordering = Ordering.NESTED if cells.attrs["indexing_scheme"] == "nested" else Ordering.RING
+def _fields(dataset: xr.Dataset, path: Path) -> dict[str, Any]:
+    cells = dataset["cell_ids"]
+    scheme = _attribute(cells, "indexing_scheme", path)
     return {
         **{name: dataset[name].values for name in _ARRAYS},
-        "grid": Grid(1 << int(cells.attrs["level"]), ordering, cells.values),
-        "ellipsoid": Ellipsoid(
-            attributes["ellipsoid"],
-            float(attributes["semi_major_m"]),
-            float(attributes["inverse_flattening"]),
+        "grid": Grid(
+            1 << check_level(int(_attribute(cells, "level", path))),
+            check_choice("indexing_scheme", Ordering, scheme.upper()),
+            cells.values,
         ),
-        "method": attributes["method"],
+        "ellipsoid": Ellipsoid(
+            _attribute(dataset, "ellipsoid", path),
+            float(_attribute(dataset, "semi_major_m", path)),
+            float(_attribute(dataset, "inverse_flattening", path)),
+        ),
+        "method": _attribute(dataset, "method", path),
     }
+
+
+def _attribute(holder: xr.Dataset | xr.DataArray, name: str, path: Path) -> Any:
+    if name not in holder.attrs:
+        raise ValueError(
+            f"path: expected the attribute {name!r} that Sampling.save writes, got {path} without "
+            "it. Save the sampling again, or copy files without dropping attributes."
+        )
+    return holder.attrs[name]
 
 
 def _is_zarr(path: Path) -> bool:

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from skysift.resample import arrays
+from skysift.resample.check import check_choice
 from skysift.resample.ellipsoid import WGS84, Ellipsoid
-from skysift.resample.files import cell_coordinate
 from skysift.resample.methods import nearest
 from skysift.resample.sampling import Sampling
 
@@ -73,9 +73,7 @@ class Grouping:
         Raises:
             ValueError: for values that are not real numbers, one per sample along the last axis.
         """
-        coordinate = cell_coordinate(self.sampling.grid, self.sampling.ellipsoid)
-        source = arrays.Axis("samples", self.n_samples)
-        target = arrays.Axis("cells", self.n_cells, coordinate)
+        source, target = self.sampling.sample_axis, self.sampling.cell_axis
         return arrays.apply(self._average, samples, source, target, np.dtype(float))
 
     def _average(self, samples):
@@ -178,6 +176,7 @@ def group_by(
     cells: Int[np.ndarray, " cell"] | None = None,
     ellipsoid: Ellipsoid | str = WGS84,
     nest: bool = True,
+    memory_mb: float | None = None,
 ) -> Grouping:
     """Group samples by the cell that holds them.
 
@@ -189,19 +188,18 @@ def group_by(
         cells: numbers of the wanted cells; those that hold samples when `None`.
         ellipsoid: figure on which the latitudes are.
         nest: NESTED numbers, else RING.
+        memory_mb: most memory that construction may take [MiB], more is refused.
 
     Raises:
-        ValueError: for an unknown reduction, bad coordinates, or a wrong level.
+        ValueError: for an unknown reduction, bad coordinates, a wrong level, or too little memory.
 
     Examples:
         >>> groups = group_by([0.0, 0.1, 90.0], [0.1, 0.0, 0.1], 0, reduce="max")
         >>> groups.average([1.0, 3.0, np.nan])
         array([ 3., nan])
     """
-    try:
-        reduce = Reduce(reduce)
-    except ValueError:
-        known = ", ".join(repr(one.value) for one in Reduce)
-        raise ValueError(f"reduce: expected one of {known}, got {reduce!r}.") from None
-    sampling = nearest(lon, lat, level, cells=cells, ellipsoid=ellipsoid, nest=nest)
+    reduce = check_choice("reduce", Reduce, reduce)
+    sampling = nearest(
+        lon, lat, level, cells=cells, ellipsoid=ellipsoid, nest=nest, memory_mb=memory_mb
+    )
     return Grouping(sampling, reduce)

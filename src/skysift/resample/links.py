@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import healpy as hp
@@ -11,42 +10,12 @@ from jaxtyping import Bool, Float, Int
 
 from skysift.grid import Grid, Ordering
 from skysift.resample.cells import cell_side_m, positions, sphere_angles
-from skysift.resample.check import check_cells, check_coordinates, check_level, check_positive
+from skysift.resample.check import check_cells, check_level, check_samples
 from skysift.resample.ellipsoid import Ellipsoid
 from skysift.resample.neighbours import sorted_unique
 from skysift.resample.sampling import Method, Sampling
 
 _LEAST_PART = 0.5
-
-# Bytes that construction takes at most: for each sample, link and cell found, and for the work on
-# one run of samples.
-_SAMPLE, _LINK, _CELL, _WORK = 100, 40, 64, 2**27
-
-
-class Memory:
-    """Account of what the construction of a sampling takes.
-
-    Args:
-        limit_mb: most that it may take [MiB], or `None`.
-    """
-
-    def __init__(self, limit_mb: float | None) -> None:
-        self._limit = math.inf if limit_mb is None else check_positive("memory_mb", limit_mb)
-        self._used = _WORK
-
-    def take(self, *, samples: int = 0, links: int = 0, cells: int = 0) -> None:
-        """Book samples, links per sample and cells before they take memory.
-
-        Raises:
-            ValueError: if they are more than the limit allows.
-        """
-        self._used += samples * (_SAMPLE + _LINK * links) + _CELL * cells
-        need = math.ceil(self._used / 2**20)
-        if need > self._limit:
-            raise ValueError(
-                f"memory_mb: expected at least {need}, got {self._limit:g}. Allow more, or work on "
-                "one parent cell after the other with Regions."
-            )
 
 
 @dataclass(frozen=True)
@@ -133,9 +102,7 @@ class Points:
             ValueError: for no coordinates, or some that are not finite, out of range or of
                 different lengths.
         """
-        lon, lat = check_coordinates(lon, lat)
-        if not lon.size:
-            raise ValueError("lon: expected at least one sample, got none. Check the selection.")
+        lon, lat = check_samples(lon, lat)
         theta, phi = sphere_angles(lon, lat, target.ellipsoid)
         own = hp.ang2pix(1 << target.level, theta, phi, nest=True)
         order = np.argsort(own, kind="stable").astype(np.int32)
@@ -178,9 +145,10 @@ class Links:
 
     def _point_unused_at_used(self) -> None:
         """Let links without weight repeat a used cell, so that no other cell's NaN gets in."""
-        row, link = np.nonzero(self.weights == 0.0)
-        best = np.argmax(np.abs(self.weights[row]), axis=1)
-        self.index[row, link] = self.index[row, best]
+        unused = self.weights == 0.0
+        rows = np.flatnonzero(unused.any(axis=1))
+        best = np.argmax(np.abs(self.weights[rows]), axis=1)
+        self.index[rows] = np.where(unused[rows], self.index[rows, best][:, None], self.index[rows])
 
     def _numbered(
         self, target: Target

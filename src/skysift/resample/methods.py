@@ -10,7 +10,8 @@ from skysift.resample.bicubic import bicubic_links
 from skysift.resample.cells import arc_m
 from skysift.resample.check import check_count, check_positive
 from skysift.resample.ellipsoid import WGS84, Ellipsoid
-from skysift.resample.links import Links, Memory, Points, Target
+from skysift.resample.links import Links, Points, Target
+from skysift.resample.memory import Memory
 from skysift.resample.neighbours import sorted_unique
 from skysift.resample.sampling import Method, Sampling
 from skysift.resample.search import nearest_cells

@@ -9,7 +9,11 @@ import healpy as hp
 import numpy as np
 from jaxtyping import Float, Int
 
+# Samples in a run, and at most as many pairs of a sample and a cell near it: what a run takes has a
+# bound that does not depend on how far its samples reach.
 _ROWS = 16384
+_PAIRS = 49 * _ROWS
+
 _MAX_PATCH_LEVEL = 4
 
 # For each of the nine directions (S, SE, E, SW, centre, NE, W, NW, N) and each face the face next
@@ -83,9 +87,12 @@ def neighbourhoods(
         level: their HEALPix level.
         rings: how far to go in each direction.
     """
-    for start in range(0, own.size, _ROWS):
-        rows = slice(start, min(start + _ROWS, own.size))
-        if (1 << level) < rings:
+    whole = (1 << level) < rings
+    near = 12 << (2 * level) if whole else (2 * rings + 1) ** 2
+    step = min(max(_PAIRS // near, 1), _ROWS)
+    for start in range(0, own.size, step):
+        rows = slice(start, min(start + step, own.size))
+        if whole:
             yield _whole_sphere(rows, level)
         else:
             yield _around(own[rows], rows, level, rings)

@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from skysift.resample import lattice
+from skysift.resample.check import check_choice
 from skysift.resample.lattice import CAP_EDGE, Loops, expand
+from skysift.resample.memory import Memory
 
 _BLOCK = 200_000
 _MOST = 2**31
@@ -61,18 +63,14 @@ class Overlaps:
     area: Float[np.ndarray, " link"]
     defects: Int[np.ndarray, " footprint"]
 
-    @property
-    def areas(self) -> Float[np.ndarray, " footprint"]:
-        """Area of each footprint [sr], 0 where it is left out."""
-        return np.bincount(self.footprint, self.area, minlength=self.defects.size)
-
 
 def overlaps(
     lon: Float[np.ndarray, "footprint corner"],
     lat: Float[np.ndarray, "footprint corner"],
     level: int,
-    edges: Edges = Edges.GREAT_CIRCLE,
+    edges: Edges | str = Edges.GREAT_CIRCLE,
     tolerance: float = 1e-5,
+    memory: Memory | None = None,
 ) -> Overlaps:
     """Areas that polygons on the sphere have in common with HEALPix cells.
 
@@ -90,13 +88,15 @@ def overlaps(
         edges: what joins the corners.
         tolerance: about the largest error of the area of a footprint, relative to it, that great
             circles replaced by chains cause. The cost grows with its inverse cubic root.
+        memory: account on which the overlaps are booked.
 
     Returns:
         Overlaps. Footprints with a `Defect` have no links. Concave ones are fine, and corners may
         be repeated, which makes triangles of quadrilaterals.
 
     Raises:
-        ValueError: for footprints over more cells than an index of 32 bits can count.
+        ValueError: for footprints over more cells than an index of 32 bits can count, unknown
+            edges, or if memory is short.
 
     References:
         Gorski et al. 2005, ApJ 622, 759, section 5 (cells are squares of equal area in the plane).
@@ -106,9 +106,10 @@ def overlaps(
         >>> corner_lat = np.radians([[-5.0, -5.0, 5.0, 5.0]])
         >>> found = overlaps(corner_lon, corner_lat, 2, Edges.LONLAT)
         >>> exact = np.radians(10.0) * 2.0 * np.sin(np.radians(5.0))
-        >>> bool(abs(found.areas[0] / exact - 1.0) < 1e-14)
+        >>> bool(abs(found.area.sum() / exact - 1.0) < 1e-14)
         True
     """
+    edges = check_choice("edges", Edges, edges)
     missing = np.logical_not(np.isfinite(lon) & np.isfinite(lat))
     lon, lat = np.where(missing, np.nan, lon), np.where(missing, np.nan, lat)
     corners = _vectors(lon, lat)
@@ -128,6 +129,8 @@ def overlaps(
     for chosen in np.split(good, np.flatnonzero(np.diff(block)) + 1):
         loops = _chains(lon[chosen], lat[chosen], corners[chosen], edges, tolerance)
         footprint, cell, area = _in_cells(loops, level, edges)
+        if memory is not None:
+            memory.take(overlaps=area.size)
         parts.append((chosen[footprint], cell, area))
     footprint, cell, area = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Overlaps(footprint, cell, area, defects)

@@ -9,9 +9,9 @@ import healpy as hp
 import numpy as np
 from jaxtyping import Float, Int
 
-from skysift.grid import Grid, Ordering
+from skysift.grid import Grid, Ordering, masked_to_nan
 from skysift.maps import unseen_to_nan
-from skysift.resample.check import check_level
+from skysift.resample.check import check_choice, check_level
 
 
 class Quantity(enum.Enum):
@@ -46,7 +46,7 @@ def regrade(
     grid: Grid,
     level: int,
     *,
-    quantity: Quantity = Quantity.INTENSIVE,
+    quantity: Quantity | str = Quantity.INTENSIVE,
     min_coverage: float = 0.0,
 ) -> Regraded:
     """Values on the grid of another level, of the full or of a cut sky.
@@ -56,38 +56,35 @@ def regrade(
     rounding; going down again undoes going up.
 
     Args:
-        values: one per cell of the grid; NaN, infinite and UNSEEN are missing.
+        values: one per cell of the grid; masked, NaN, infinite and UNSEEN are missing.
         grid: cells of the last axis.
         level: log2(nside) of the result.
-        quantity: whether values are means or amounts.
+        quantity: whether values are means (`"intensive"`) or amounts (`"extensive"`).
         min_coverage: coarser cells of which a smaller fraction is known become NaN. This gives up
             conservation.
 
     Raises:
-        ValueError: for values of another size than the grid, a level out of range, or a fraction
-            that is not between 0 and 1.
+        ValueError: for values of another size than the grid, a level out of range, an unknown
+            quantity, or a fraction that is not between 0 and 1.
 
     Examples:
         >>> field = np.arange(48.0)
         >>> coarse = regrade(field, Grid(2, Ordering.NESTED), 0)
         >>> coarse.values[:3]
         array([1.5, 5.5, 9.5])
-        >>> amounts = regrade(field, Grid(2, Ordering.NESTED), 0, quantity=Quantity.EXTENSIVE)
+        >>> amounts = regrade(field, Grid(2, Ordering.NESTED), 0, quantity="extensive")
         >>> float(amounts.values.sum()), float(field.sum())
         (1128.0, 1128.0)
     """
     level = check_level(level)
-    if not isinstance(quantity, Quantity):
-        raise ValueError(
-            f"quantity: expected Quantity.INTENSIVE or Quantity.EXTENSIVE, got {quantity!r}."
-        )
+    quantity = check_choice("quantity", Quantity, quantity)
     if not 0.0 <= min_coverage <= 1.0:
         raise ValueError(
             f"min_coverage: expected a fraction from 0 to 1, got {min_coverage}. Use 1 for cells "
             "that are known as a whole."
         )
-    own = grid.require_nside().bit_length() - 1
-    values = np.asarray(values)
+    own = grid.level
+    values = masked_to_nan(values)
     if values.dtype.kind not in "iufb":
         raise ValueError(
             f"values: expected real numbers, got {values.dtype}. Regrade real and imaginary parts "
@@ -97,7 +94,7 @@ def regrade(
     if values.ndim == 0 or values.shape[-1] != grid.size:
         raise ValueError(
             f"values: expected {grid.size} cells along the last axis, as the grid has, got shape "
-            f"{values.shape}."
+            f"{values.shape}. Move the axis of cells to the end."
         )
     steps = level - own
     coarser = _coarser if steps < 0 else _finer

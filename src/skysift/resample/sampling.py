@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import ArrayLike, Bool, Float, Int
 from scipy.sparse import csr_array
 
 from skysift.grid import Grid, Ordering
 from skysift.resample import arrays, files
+from skysift.resample.check import check_choice
 from skysift.resample.ellipsoid import WGS84, Ellipsoid
 
 if TYPE_CHECKING:
@@ -86,24 +87,25 @@ class Sampling:
         if len(shape) != 2 or self.weights.shape != shape:
             raise ValueError(
                 f"weights: expected shape (sample, link) as the index has, got {shape} and "
-                f"{self.weights.shape}."
+                f"{self.weights.shape}. Give links that are not used a weight of 0."
             )
         for name in ("support", "order"):
             if getattr(self, name).shape != shape[:1]:
                 raise ValueError(
                     f"{name}: expected {shape[0]} values, one per sample, got shape "
-                    f"{getattr(self, name).shape}."
+                    f"{getattr(self, name).shape}. Cut all arrays of a sampling alike."
                 )
         if self.index.size and not 0 <= self.index.min() <= self.index.max() < self.grid.size:
             raise ValueError(
                 f"index: expected positions from 0 to {self.grid.size - 1} in the grid's cells, "
-                f"got {self.index.min()} to {self.index.max()}."
+                f"got {self.index.min()} to {self.index.max()}. Give cell numbers to the grid, "
+                "positions to the index."
             )
 
     @property
     def level(self) -> int:
         """HEALPix level, log2(nside)."""
-        return self.grid.require_nside().bit_length() - 1
+        return self.grid.level
 
     @property
     def nest(self) -> bool:
@@ -132,9 +134,7 @@ class Sampling:
     @functools.cached_property
     def covered(self) -> Bool[np.ndarray, " sample"]:
         """Whether any cell stands for a sample."""
-        covered = np.empty(self.n_samples, dtype=bool)
-        covered[np.asarray(self.order)] = np.any(np.asarray(self.weights) != 0.0, axis=1)
-        return covered
+        return self.by_sample((self.weights != 0.0).any(axis=1))
 
     @functools.cached_property
     def samples_per_cell(self) -> Int[np.ndarray, " cell"]:
@@ -206,7 +206,7 @@ class Sampling:
     def average(
         self,
         samples: type_of_values,
-        noise_variance: Float[np.ndarray, "*batch sample"] | float | None = None,
+        noise_variance: Float[ArrayLike, "*batch sample"] | float | None = None,
     ) -> type_of_values:
         """Weighted mean of the samples linked to each cell: |A|^T W y / |A|^T W 1.
 
@@ -217,29 +217,33 @@ class Sampling:
         Args:
             samples: `(..., sample)`; NaN, UNSEEN and infinite values are left out, each where it
                 stands.
-            noise_variance: of the samples, in the square of their unit; equal by default.
+            noise_variance: of the samples, in the square of their unit; equal by default. One for
+                all, `(sample,)`, or `(..., sample)` as the samples (in xarray too, whose names of
+                axes do not count here). Samples whose variance is infinite or masked are left out.
 
         Returns:
-            `(..., cell)` in the order of `cell_ids`; NaN where no sample is left.
+            `(..., cell)` in the order of `cell_ids`; NaN where no sample is left. Sums are in
+            double precision whatever that of the weights is.
 
         Raises:
             ValueError: for another number of samples, values that are not real numbers, or a
                 variance that is not positive.
         """
-        inverse = self._extent
-        if noise_variance is not None:
-            inverse = inverse / arrays.check_variance(noise_variance, self.n_samples)
+        extent = self.by_sample(self.support) if self.method is Method.CONSERVATIVE else 1.0
+        variance = 1.0 if noise_variance is None else noise_variance
+        variance = arrays.check_variance(variance, self.n_samples)
 
-        def mean(values):
+        def mean(values, variance):
             xp = arrays.namespace(values)
-            values = arrays.without_unseen(values)
+            values = arrays.without_unseen(values.astype(float))
             valid = xp.isfinite(values)
-            weight = xp.where(valid, inverse, 0.0)
+            weight = xp.where(valid, extent / variance, 0.0)
             value = self._magnitude._adjoint(xp.where(valid, values, 0.0) * weight)
             total = self._magnitude._adjoint(weight)
-            return xp.where(total > 0.0, value / xp.where(total > 0.0, total, 1.0), np.nan)
+            means = xp.where(total > 0.0, value / xp.where(total > 0.0, total, 1.0), np.nan)
+            return means.astype(self.weights.dtype)
 
-        return self._apply(mean, samples, self.sample_axis, self.cell_axis)
+        return self._apply(mean, samples, self.sample_axis, self.cell_axis, variance)
 
     def fit(self, samples: Float[np.ndarray, "*batch sample"], **options) -> CellFit:
         """Cells that explain the samples best, by damped least squares.
@@ -301,21 +305,21 @@ class Sampling:
         """
         files.write(self, path)
 
-    @property
-    def _extent(self) -> Float[np.ndarray, " sample"] | float:
-        """How much each sample stands for: its area, if it is an area."""
-        if self.method is not Method.CONSERVATIVE:
-            return 1.0
-        areas = np.empty(self.n_samples)
-        areas[self.order] = self.support
-        return areas
+    def by_sample(self, rows: type_of_values) -> type_of_values:
+        """Values of the rows `(row,)`, such as `support`, in the user's order of samples."""
+        if isinstance(rows, jax.Array):
+            return jnp.take(rows, self._on_device[-1])
+        values = np.empty_like(rows)
+        values[np.asarray(self.order)] = rows
+        return values
 
     @functools.cached_property
     def _magnitude(self) -> Sampling:
-        """The relation with the magnitudes of the weights; itself where none is negative."""
-        if isinstance(self.weights, np.ndarray) and not np.any(self.weights < 0.0):
+        """The relation with the magnitudes of the weights in double precision; maybe itself."""
+        given = self.weights
+        if isinstance(given, np.ndarray) and given.dtype == float and not np.any(given < 0.0):
             return self
-        return replace(self, weights=abs(self.weights))
+        return replace(self, weights=abs(given).astype(float))
 
     @functools.cached_property
     def matrices(self) -> tuple[tuple[slice, csr_array], ...]:
@@ -348,8 +352,8 @@ class Sampling:
         """Name, length and coordinate of the axis of cells, as xarray takes them."""
         return arrays.Axis("cells", self.n_cells, files.cell_coordinate(self.grid, self.ellipsoid))
 
-    def _apply(self, function, values, source: arrays.Axis, target: arrays.Axis):
-        return arrays.apply(function, values, source, target, self.weights.dtype)
+    def _apply(self, function, values, source: arrays.Axis, target: arrays.Axis, *variance):
+        return arrays.apply(function, values, source, target, self.weights.dtype, *variance)
 
     def _forward(self, cells):
         if isinstance(cells, jax.Array):
@@ -394,4 +398,4 @@ def load(path: str | Path) -> Sampling:
         ValueError: if the file is missing, damaged or something else.
     """
     fields = files.read(path)
-    return Sampling(**{**fields, "method": Method(fields["method"])})
+    return Sampling(**{**fields, "method": check_choice("method", Method, fields["method"])})

@@ -8,7 +8,8 @@ import healpy as hp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from skysift.resample.links import Links, Memory, Points, Target, joined, only_linked
+from skysift.resample.links import Links, Points, Target, joined, only_linked
+from skysift.resample.memory import Memory
 from skysift.resample.neighbours import (
     Neighbourhood,
     neighbourhoods,

@@ -151,7 +151,10 @@ def _table(
     for title, column in columns.items():
         values = nan_to_unseen(np.asarray(column.values, dtype=precision.value))
         if values.shape != (grid.size,):
-            raise ValueError(f"{title}: expected shape ({grid.size},), got {values.shape}.")
+            raise ValueError(
+                f"{title}: expected shape ({grid.size},), got {values.shape}. Give one value for "
+                "each cell of the grid."
+            )
         shaped = values.reshape(-1, _ROW) if wide else values
         form = f"{_ROW}{letter}" if wide else letter
         made.append(fits.Column(title, form, unit=column.unit or None, array=shaped))
