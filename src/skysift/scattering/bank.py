@@ -25,11 +25,15 @@ class BankShape:
         shape: of the field, in cells along 1, 2 or 3 axes.
         scales: number of dyadic scales, from 1.
         orientations: number of directions of a half space.
+        oversampling: of the grids of the scales beyond twice the band of the wavelets. Moduli have
+            no band limit: their averages over the grid are those over the cells of the field to
+            about 1e-3 with 1, and the same with `2^scales`.
     """
 
     shape: tuple[int, ...]
     scales: int
     orientations: int
+    oversampling: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.shape) <= 3 or min(self.shape) < 8:
@@ -43,11 +47,16 @@ class BankShape:
                 f"scales: expected 1 to {most} for a field of {self.shape} cells (the largest "
                 f"wavelet would not fit twice), got {self.scales}. Say scales={most}."
             )
+        if self.oversampling < 1:
+            raise ValueError(
+                f"oversampling: expected 1 or more, got {self.oversampling}. Say oversampling=1."
+            )
 
     def grid(self, scale: int) -> tuple[int, ...]:
         """Cells along each axis of the grid of one scale: twice the band of its wavelets."""
         return tuple(
-            min(cells, max(_SMALLEST, 2 * math.ceil(cells / 2**scale))) for cells in self.shape
+            min(cells, max(_SMALLEST, 2 * math.ceil(self.oversampling * cells / 2**scale)))
+            for cells in self.shape
         )
 
     @property
@@ -166,6 +175,22 @@ def _crop_axis(values: Array, cells: int, axis: int) -> Array:
     return jnp.concatenate([values[tuple(low)], values[tuple(high)]], axis=axis)
 
 
+def pad(values: Array, grid: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+    """The modes of a coarser grid among those of a finer one, which has no others."""
+    for axis, cells in zip(axes, grid, strict=True):
+        have = values.shape[axis]
+        if cells == have:
+            continue
+        upper = have // 2
+        values = jnp.moveaxis(values, axis, -1)
+        zeros = jnp.zeros((*values.shape[:-1], cells - have), values.dtype)
+        values = jnp.concatenate(
+            [values[..., : have - upper], zeros, values[..., have - upper :]], axis=-1
+        )
+        values = jnp.moveaxis(values, -1, axis)
+    return values
+
+
 def half_weights(
     filters: Float[Array, "orientation ..."], grid: tuple[int, ...]
 ) -> tuple[Float[Array, "orientation ..."], Float[Array, "orientation ..."]]:
@@ -183,7 +208,8 @@ def half_weights(
     doubled[0] = 0.5
     if grid[-1] % 2 == 0:
         doubled[-1] = 0.5
-    return (power + mirrored)[half] * doubled, (power - mirrored)[half] * doubled
+    weight = jnp.asarray(doubled, filters.dtype)
+    return (power + mirrored)[half] * weight, (power - mirrored)[half] * weight
 
 
 @functools.lru_cache(maxsize=32)

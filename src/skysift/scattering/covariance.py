@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+import operator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
-from skysift.scattering.layout import Layout, Order, Table, by_region
+from skysift.scattering.layout import Layout, Order
 from skysift.scattering.pairs import Rows, covariance_tables
-from skysift.scattering.statistic import AbstractStatistic, Moments
-from skysift.scattering.statistics import Statistics
+from skysift.scattering.powered import AbstractPowered, first_tables, power_positions, scale_table
+from skysift.scattering.statistic import Moments
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,7 @@ class CovarianceShape:
     origin: str
 
 
-@dataclass(frozen=True, eq=False)
-class _Amplitudes:
-    """For each coefficient the positions, among the powers, of what it is divided by."""
-
-    power: Int[np.ndarray, " power"]
-    first: Int[np.ndarray, " coefficient"]
-    third: tuple[Int[np.ndarray, " coefficient"], Int[np.ndarray, " coefficient"]]
-    fourth: tuple[Int[np.ndarray, " coefficient"], Int[np.ndarray, " coefficient"]]
-
-
-class AbstractCovariance(AbstractStatistic):
+class AbstractCovariance(AbstractPowered):
     """Scattering covariance of fields: moments up to the fourth between scales.
 
     `S1 = <|I*psi|>`, `S2 = <|I*psi|^2>`, `S3 = <(I*psi_1) conj(|I*psi_2|*psi_1)>`,
@@ -54,6 +46,9 @@ class AbstractCovariance(AbstractStatistic):
 
     shape: eqx.AbstractVar[CovarianceShape]
 
+    mean_order: ClassVar[Order] = Order.MEAN
+    power_order: ClassVar[Order] = Order.S2
+
     @property
     def layout(self) -> Layout:
         """See `AbstractStatistic`."""
@@ -61,82 +56,42 @@ class AbstractCovariance(AbstractStatistic):
 
     def normalised(self, moments: Moments, reference: Moments) -> Moments:
         """See `AbstractStatistic`."""
-        where = _amplitudes(self.shape)
-        power = jnp.real(self._of(reference, Order.S2))[..., where.power]
-        # Zero power leaves the moment as it is: `blind` tells of it.
-        amplitude = jnp.sqrt(jnp.where(power > 0.0, power, 1.0))
-        divide = {
-            Order.S1: amplitude[..., where.first],
-            Order.S3: amplitude[..., where.third[0]] * amplitude[..., where.third[1]],
-            Order.S4: amplitude[..., where.fourth[0]] * amplitude[..., where.fourth[1]],
-        }
-        return tuple(
-            values / divide[table.order] if table.order in divide else values
-            for table, values in zip(self.layout.tables, moments, strict=True)
-        )
-
-    def powers(self, reference: Statistics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See `AbstractStatistic`."""
-        where = _amplitudes(self.shape)
-        table = self.layout[Order.S2].take(where.power)
-        power = np.real(np.asarray(reference[Order.S2]))[where.power]
-        rows = self.shape.rows
-        levels = np.array(
-            [
-                [
-                    power[(table.column("channel") == c) & (table.column("scale") == j)].mean()
-                    for j in range(rows.scales)
-                ]
-                for c in range(rows.channels)
-            ]
-        )
-        regions = self.shape.regions
-        mean = np.asarray(reference[Order.MEAN]).reshape(regions, -1).mean(axis=0)
-        rest = np.asarray(reference[Order.REST]).reshape(regions, rows.channels, 2).mean(axis=0)
-        return mean, levels, rest
+        return over_amplitudes(self.layout, self.own_power(reference), moments)
 
     def blind(self, reference: Moments) -> str:
         """See `AbstractStatistic`."""
-        where = _amplitudes(self.shape)
-        power = np.real(np.asarray(self._of(reference, Order.S2)))[..., where.power]
-        mean2 = np.max(np.abs(np.asarray(self._of(reference, Order.MEAN)))) ** 2
-        tiny = 100.0 * np.finfo(power.dtype).eps ** 2 * mean2
-        empty = np.argwhere(~(power.reshape(-1, power.shape[-1]) > tiny))
-        if not empty.size:
-            return ""
-        table = self.layout[Order.S2]
-        row = table.index[where.power[empty[0, -1]]]
-        named = dict(zip(table.axes, row.tolist(), strict=True))
-        named.pop("channel2")
-        return "at " + ", ".join(f"{axis} {value}" for axis, value in named.items())
+        return self.powerless(reference)
 
-    def _of(self, moments: Moments, order: Order) -> Array:
-        return moments[self.layout.orders.index(order)]
+
+def over_amplitudes(
+    layout: Layout, power: Float[Array, "field power"], moments: Moments
+) -> Moments:
+    """Moments of a scattering covariance over the roots of the powers of their factors.
+
+    Args:
+        layout: of the moments.
+        power: of each channel with itself, in the order of `own_powers`.
+        moments: not normalised.
+    """
+    # Zero power leaves the moment as it is: `blind` tells of it.
+    amplitude = jnp.sqrt(jnp.where(power > 0.0, power, 1.0))
+    divide = {
+        order: functools.reduce(operator.mul, [amplitude[..., one] for one in factors])
+        for order, factors in _amplitudes(layout).items()
+    }
+    return tuple(
+        values / divide[table.order] if table.order in divide else values
+        for table, values in zip(layout.tables, moments, strict=True)
+    )
 
 
 @functools.lru_cache(maxsize=64)
 def _layout(shape: CovarianceShape) -> Layout:
     rows, regions = shape.rows, shape.regions
-    channels = [[channel] for channel in range(rows.channels)]
-    turns = range(shape.orientations) if shape.orientations is not None else None
-    axes = ("channel", "scale") if turns is None else ("channel", "scale", "orientation")
-    first = [
-        [channel, scale, *turn]
-        for scale in range(rows.scales)
-        for channel in range(rows.channels)
-        for turn in ([[]] if turns is None else [[orientation] for orientation in turns])
-    ]
-    rest = [[channel, side] for channel in range(rows.channels) for side in (0, 1)]
-
-    def table(order: Order, names: tuple[str, ...], index: list) -> Table:
-        return Table(order, ("region", *names), by_region(np.array(index), regions))
-
     return Layout(
         (
-            table(Order.MEAN, ("channel",), channels),
-            table(Order.VARIANCE, ("channel",), channels),
-            table(Order.REST, ("channel", "side"), rest),
-            table(Order.S1, axes, first),
+            *first_tables(Order.MEAN, rows.channels, regions),
+            scale_table(Order.S1, rows.channels, rows.scales, shape.orientations, regions),
             *covariance_tables(rows, shape.orientations, regions),
         ),
         f"scattering covariance, {shape.origin}",
@@ -144,32 +99,10 @@ def _layout(shape: CovarianceShape) -> Layout:
 
 
 @functools.lru_cache(maxsize=64)
-def _amplitudes(shape: CovarianceShape) -> _Amplitudes:
-    layout = _layout(shape)
-    second = layout[Order.S2]
-    own = np.flatnonzero(second.column("channel") == second.column("channel2"))
-    oriented = shape.orientations is not None
-    names = ("region", "channel", "scale", *(("orientation",) if oriented else ()))
-    position = {
-        tuple(row): where
-        for where, row in enumerate(np.stack([second.column(n) for n in names], -1)[own].tolist())
+def _amplitudes(layout: Layout) -> dict[Order, tuple[Int[np.ndarray, " coefficient"], ...]]:
+    """For each order the positions, among the powers, of what its coefficients are divided by."""
+    factors = {Order.S1: ("",), Order.S3: ("", "2"), Order.S4: ("2", "3")}
+    return {
+        order: tuple(power_positions(layout, Order.S2, order, number) for number in numbers)
+        for order, numbers in factors.items()
     }
-
-    def find(order: Order, channel: str, scale: str, orientation: str) -> np.ndarray:
-        table = layout[order]
-        wanted = ("region", channel, scale, *((orientation,) if oriented else ()))
-        rows = np.stack([table.column(name) for name in wanted], axis=-1)
-        return np.array([position[tuple(row)] for row in rows.tolist()], dtype=np.int64)
-
-    return _Amplitudes(
-        own,
-        find(Order.S1, "channel", "scale", "orientation"),
-        (
-            find(Order.S3, "channel", "scale", "orientation"),
-            find(Order.S3, "channel2", "scale2", "orientation2"),
-        ),
-        (
-            find(Order.S4, "channel2", "scale2", "orientation2"),
-            find(Order.S4, "channel3", "scale3", "orientation3"),
-        ),
-    )

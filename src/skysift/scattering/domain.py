@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 
 import equinox as eqx
 import healpy as hp
@@ -188,7 +189,10 @@ class Sphere(AbstractDomain):
     def fields(self, maps: Float[Array, "..."]) -> Inexact[Array, "... channel mode"]:
         """See `AbstractDomain`."""
         maps = maps if self.channels > 1 else jnp.expand_dims(maps, -2)
-        return self.sht.analysis(maps, iterations=self.iterations)
+        # The quadrature of HEALPix is not exact, which a large constant would show.
+        mean = jnp.mean(maps, axis=-1)
+        alm = self.sht.analysis(maps - mean[..., None], iterations=self.iterations)
+        return alm.at[..., 0].add(mean * math.sqrt(4.0 * math.pi))
 
     def filtered(
         self, fields: Inexact[Array, "... channel mode"], amplitude: Float[Array, "channel ..."]
@@ -200,7 +204,7 @@ class Sphere(AbstractDomain):
         self, fields: Inexact[Array, "... channel mode"], mean: Float[Array, " channel"]
     ) -> Inexact[Array, "... channel mode"]:
         """See `AbstractDomain`."""
-        return fields.at[..., 0].add(mean * np.sqrt(4.0 * np.pi))
+        return fields.at[..., 0].add(mean * math.sqrt(4.0 * math.pi))
 
     def seen(self, fields: Inexact[Array, "... channel mode"]) -> Float[Array, "..."]:
         """See `AbstractDomain`."""

@@ -16,13 +16,14 @@ class Order(enum.Enum):
 
     `mean` and `variance` of the map; `rest`, the power at scales that no wavelet covers; `S0`,
     `S1` and `S2` of the wavelet scattering transform; `S1` to `S4` of the scattering covariance;
-    `S11`, `S00`, `S01`, `C01`, `C00` and `Cphase` of the wavelet phase harmonics; `bandpower` and
-    `moment` of the companions.
+    `S11`, `S00`, `S01`, `C01`, `C00` and `Cphase` of the wavelet phase harmonics; of the companions
+    `bandpower` of the power spectrum, and `moment`, `quantile` and `scale_moment` of the values.
     """
 
     MEAN = "mean"
     VARIANCE = "variance"
     REST = "rest"
+    POWER = "power"
     S0 = "S0"
     S1 = "S1"
     S2 = "S2"
@@ -37,6 +38,8 @@ class Order(enum.Enum):
     LOW = "L"
     BANDPOWER = "bandpower"
     MOMENT = "moment"
+    QUANTILE = "quantile"
+    SCALE_MOMENT = "scale_moment"
 
 
 @dataclass(frozen=True, eq=False)

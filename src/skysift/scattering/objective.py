@@ -6,9 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from skysift.scattering.gaussian import Colour
+from skysift.scattering.layout import Layout, Order
 from skysift.scattering.statistic import AbstractStatistic, Moments, as_moments
 from skysift.scattering.statistics import Statistics
 
@@ -23,8 +24,8 @@ class Objective(eqx.Module):
         statistic: whose values are wanted.
         target: wanted moments, normalised, of one field.
         wanted: their vector.
-        weights: of each number, the inverse of its sampling variance, adding to 1 over the
-            numbers; zero for what does not vary.
+        weights: of the difference in each number, the inverse of its sampling deviation over the
+            root of their number; zero for what does not vary.
         colour: from the unknowns to fields.
     """
 
@@ -45,12 +46,12 @@ class Objective(eqx.Module):
     def each(self, unknowns: Float[Array, "field channel unknown"]) -> Float[Array, " field"]:
         """Objective of each field by itself."""
         offset = self.vectors(unknowns) - self.wanted.astype(unknowns.dtype)
-        return offset**2 @ self.weights.astype(unknowns.dtype)
+        return jnp.sum((offset * self.weights.astype(unknowns.dtype)) ** 2, axis=-1)
 
     def together(self, unknowns: Float[Array, "field channel unknown"]) -> Float[Array, ""]:
         """Objective of the average of the statistics of all fields: the mean field."""
         offset = jnp.mean(self.vectors(unknowns), axis=0) - self.wanted.astype(unknowns.dtype)
-        return offset**2 @ self.weights.astype(unknowns.dtype)
+        return jnp.sum((offset * self.weights.astype(unknowns.dtype)) ** 2)
 
 
 def objective_of(
@@ -65,14 +66,27 @@ def objective_of(
         statistic: that made the target.
         target: statistics of one field.
         colour: from unknowns to fields.
-        deviation: standard deviation of each number of the vector.
+        deviation: standard deviation of each number of the vector; 0 for what does not vary, which
+            is right from the start or out of reach.
     """
-    # What does not vary among fields of the colour, such as the mean of a periodic one, is right
-    # from the start or out of reach.
-    scale = np.max(deviation) if deviation.size else 0.0
-    varies = deviation > 1e-9 * scale
-    weights = np.where(varies, 1.0 / np.where(varies, deviation, 1.0) ** 2, 0.0) / varies.sum()
+    varies = deviation > 0.0
+    weights = np.where(varies, 1.0 / np.where(varies, deviation, 1.0), 0.0)
+    weights /= np.sqrt(_counts(target.layout, varies))
     return Objective(statistic, as_moments(target), target.vector, jnp.asarray(weights), colour)
+
+
+def _counts(layout: Layout, varies: Bool[np.ndarray, " number"]) -> Float[np.ndarray, " number"]:
+    """Numbers of each order that vary, times the orders that do.
+
+    Every order counts alike: there are a hundred times more fourth moments than second ones, of
+    which a mean over all numbers would not see that they are wrong.
+    """
+    counts, start = np.ones(varies.size), 0
+    for table in layout.tables:
+        here = slice(start, start + table.size * (2 if table.complex else 1))
+        counts[here] = max(varies[here].sum(), 1)
+        start = here.stop
+    return counts * np.sum(np.where(varies, 1.0 / counts, 0.0))
 
 
 def sampling_deviation(
@@ -85,23 +99,49 @@ def sampling_deviation(
     """Standard deviation of each number over Gaussian fields of the colour of the target.
 
     Fields with more structure vary more: the deviations are a lower limit, and the objective in
-    their units is strict.
+    their units is strict. Of numbers that vary by rounding only, such as the mean of a periodic
+    field, it is 0.
     """
     keys = [jax.random.key(int(one)) for one in seed.generate_state(draws, np.uint32)]
     dtype = np.asarray(target.vector).dtype
     vectors = np.stack(
         [
-            np.asarray(_vector(statistic, colour, key, dtype.name, as_moments(target)))
+            np.asarray(draw_vector(statistic, colour, key, dtype.name, as_moments(target)))
             for key in keys
         ]
     )
-    return vectors.std(axis=0, ddof=1)
+    deviation = vectors.std(axis=0, ddof=1, dtype=float)
+    maps = np.asarray(statistic.domain.seen(colour.fields(colour.draw(keys[0], 1, dtype))))
+    spread = maps.reshape(statistic.domain.channels, -1).std(axis=-1)
+    rounding = 1e3 * np.finfo(dtype).eps * _sizes(target.layout, vectors, spread)
+    return np.where(deviation > rounding, deviation, 0.0)
+
+
+def _sizes(
+    layout: Layout, vectors: Float[np.ndarray, "draw number"], spread: Float[np.ndarray, " channel"]
+) -> Float[np.ndarray, " number"]:
+    """What the rounding of each number is relative to."""
+    size = np.sqrt(np.mean(np.square(vectors, dtype=float), axis=0))
+    sizes, start = [], 0
+    for table in layout.tables:
+        here = size[start : start + table.size]
+        start += table.size
+        if table.complex:
+            # The imaginary part of a product that is real is rounded as the real part is.
+            here = np.hypot(here, size[start : start + table.size])
+            start += table.size
+            sizes.append(here)
+        elif table.order in (Order.MEAN, Order.S0):
+            here = np.hypot(here, spread[table.column("channel")])
+        sizes.append(here)
+    return np.concatenate(sizes)
 
 
 @eqx.filter_jit
-def _vector(
+def draw_vector(
     statistic: AbstractStatistic, colour: Colour, key: Array, dtype: str, reference: Moments
 ) -> Float[Array, " number"]:
+    """Statistics of one Gaussian field, with the amplitudes of a reference."""
     fields = colour.fields(colour.draw(key, 1, jnp.dtype(dtype)))
     moments = statistic.normalised(statistic.moments(fields), reference)
     return Statistics(moments, statistic.layout).vector[0]

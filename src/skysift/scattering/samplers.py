@@ -68,6 +68,16 @@ class AbstractSampler(abc.ABC):
         """
 
 
+def _require_count(name: str, value: int, usual: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name}: expected 1 or more, got {value}. Say {name}={usual}.")
+
+
+def _require_positive(name: str, value: float, usual: float) -> None:
+    if not value > 0.0:
+        raise ValueError(f"{name}: expected more than 0, got {value}. Say {name}={usual}.")
+
+
 class _Reached(Exception):
     """The objective is below the tolerance."""
 
@@ -85,6 +95,10 @@ class LBFGS(AbstractSampler):
 
     max_iter: int = 500
     memory: int = 20
+
+    def __post_init__(self) -> None:
+        _require_count("max_iter", self.max_iter, 500)
+        _require_count("memory", self.memory, 20)
 
     def run(
         self,
@@ -155,6 +169,9 @@ class LBFGS(AbstractSampler):
             limited = end.status == 1
         except _Reached:
             limited = False
+        # The line search may end on a worse point than the best, or before the first iteration.
+        if not history or history[-1] > best[0]:
+            history.append(best[0])
         if best[0] <= tolerance:
             status = Status.CONVERGED
         else:
@@ -203,6 +220,10 @@ class Adam(AbstractSampler):
     max_iter: int = 2000
     learning_rate: float = 0.03
 
+    def __post_init__(self) -> None:
+        _require_count("max_iter", self.max_iter, 2000)
+        _require_positive("learning_rate", self.learning_rate, 0.03)
+
     def run(
         self,
         objective: Objective,
@@ -241,7 +262,8 @@ class HMC(AbstractSampler):
 
     Of the density `exp(-n objective / (2 temperature)) N(unknowns; 0, 1)`, with n the number of
     statistics: a Gaussian field of the colour of the target, conditioned on its statistics up to
-    their sampling variance times the temperature.
+    about their sampling variance times the temperature, less for orders of few numbers: in the
+    objective every order counts alike.
 
     Args:
         draws: trajectories; the last one's end is the field.
@@ -254,6 +276,15 @@ class HMC(AbstractSampler):
     steps: int = 10
     temperature: float = 1.0
     acceptance: float = 0.8
+
+    def __post_init__(self) -> None:
+        _require_count("draws", self.draws, 200)
+        _require_count("steps", self.steps, 10)
+        _require_positive("temperature", self.temperature, 1.0)
+        if not 0.0 < self.acceptance < 1.0:
+            raise ValueError(
+                f"acceptance: expected between 0 and 1, got {self.acceptance}. Say acceptance=0.8."
+            )
 
     def run(
         self,

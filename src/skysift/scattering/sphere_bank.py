@@ -13,7 +13,7 @@ from jaxtyping import Array, Complex, Float, Int
 from skysift.harmonic import multipoles
 from skysift.scattering.gauss_legendre import GaussLegendre
 
-_AFFORDABLE = 64
+_AFFORDABLE = 32
 """Band limit of a grid whose transforms cost nothing beside those of the fine scales."""
 
 
@@ -96,7 +96,7 @@ class SphereBank:
         Coarse scales can afford twice their band.
         """
         band = self.band(scale)
-        return GaussLegendre(max(band, min(2 * band, _AFFORDABLE), self.order))
+        return GaussLegendre(max(band, min(2 * band, _AFFORDABLE), self.order, self.harmonics))
 
     def window(self, scale: int) -> Float[np.ndarray, " ell"]:
         """Window of a scale for the multipoles 0 to lmax."""
@@ -114,10 +114,16 @@ class SphereBank:
         return np.stack([uncovered * ~coarse, uncovered * coarse])
 
     def coefficients(
-        self, alm: Complex[Array, "... alm"], scale: int
+        self, alm: Complex[Array, "... alm"], scale: int, grid: GaussLegendre | None = None
     ) -> tuple[Float[Array, "... direction cell"], Float[Array, "... direction cell"]]:
-        """Real and imaginary parts of the wavelet coefficients of a scale in each direction."""
-        grid = self.grid(scale)
+        """Real and imaginary parts of the wavelet coefficients of a scale in each direction.
+
+        Args:
+            alm: coefficients of fields up to `lmax`.
+            scale: of the wavelets.
+            grid: on which to evaluate them; `None` for that of the scale.
+        """
+        grid = grid or self.grid(scale)
         ell = np.minimum(ell_of(grid.lmax), self.lmax)
         window = jnp.asarray(self.window(scale)[ell], jnp.real(alm).dtype)
         fields = grid.synthesis(truncated(alm, self.lmax, grid.lmax) * window, self.spins)
@@ -177,7 +183,8 @@ def _turns(order: int, directions: int) -> tuple[np.ndarray, np.ndarray]:
     real[:, 0] = power[0] / norm
     for n in range(1, order + 1):
         cosine, sine = np.cos(n * chi), np.sin(n * chi)
-        scale = 2.0 * power[n] / norm
+        # Their coefficients are minus the gradient part by convention, those of spin 0 are not.
+        scale = -2.0 * power[n] / norm
         if n % 2 == 0:
             real[:, 2 * n - 1 : 2 * n + 1] = scale * np.stack([cosine, -sine], axis=-1)
         else:

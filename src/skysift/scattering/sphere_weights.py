@@ -6,7 +6,7 @@ import equinox as eqx
 import healpy as hp
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float
 
 from skysift.harmonic import multipoles
 from skysift.scattering.domain import Sphere
@@ -23,19 +23,20 @@ class SphereWeights(eqx.Module):
         fields: weights `(region, cell)` of the field itself on the grid of its band limit, adding
             to 1 in each region.
         scales: the same of the grid of each scale.
+        moduli: the same of moduli seen in the band of a scale: those of the places that are a
+            margin away also from where the coefficients of the scale do not count.
         lmax: band limit of the field.
     """
 
     cells: Float[Array, "region cell"]
     fields: Float[Array, "region cell"]
     scales: tuple[Float[Array, "region cell"], ...]
+    moduli: tuple[Float[Array, "region cell"], ...]
     lmax: int = eqx.field(static=True)
 
-    def any_region(self, scale: int) -> Float[Array, " cell"]:
-        """How much each place counts at a scale anywhere, 1 at most, without the cells' areas."""
-        grid = _grid_of(self.scales[scale].shape[-1])
-        density = self.scales[scale] / jnp.asarray(grid.weights)
-        return jnp.max(density / jnp.max(density, axis=-1, keepdims=True), axis=0)
+    def any_region(self, scale: int) -> Bool[Array, " cell"]:
+        """Which places of the grid of a scale count in any region."""
+        return jnp.any(self.scales[scale] > 0.0, axis=0)
 
     def values(self, fields: Complex[Array, "... alm"]) -> Float[Array, "... cell"]:
         """Values of fields on the grid of their band limit."""
@@ -71,48 +72,89 @@ def sphere_weights(
         raise ValueError(
             "weights: expected finite numbers of 0 or more, got others. Set masked cells to 0."
         )
-    masked = ~np.any(cells > 0.0, axis=0)
-    alm = domain.sht.analysis(masked.astype(float))
-    scales = []
+    scales, moduli = [], []
     for scale in range(bank.scales):
-        grid = bank.grid(scale)
-        kernel = _energy(bank, scale)
-        ell = multipoles(domain.lmax)[0]
-        seen = hp.alm2map(alm * kernel[ell], domain.nside, lmax=domain.lmax)
-        margin = np.clip(1.0 - np.maximum(seen, masked) / LEAKAGE, 0.0, 1.0)
-        theta, phi = grid.directions()
-        weights = np.stack(
-            [np.clip(hp.get_interp_val(one * margin, theta, phi), 0.0, None) for one in cells]
+        window, grid = bank.window(scale), bank.grid(scale)
+        weights = margin_weights(domain, cells, window, grid, scale)
+        scales.append(jnp.asarray(weights))
+        moduli.append(jnp.asarray(_moduli_weights(weights, window, grid, scale)))
+    fields = nearest_weights(domain, cells, GaussLegendre(domain.lmax))
+    return SphereWeights(
+        jnp.asarray(cells), jnp.asarray(fields), tuple(scales), tuple(moduli), domain.lmax
+    )
+
+
+def margin_weights(
+    domain: Sphere,
+    cells: Float[np.ndarray, "region cell"],
+    window: Float[np.ndarray, " ell"],
+    grid: GaussLegendre,
+    scale: int,
+) -> Float[np.ndarray, "region place"]:
+    """Weights on a grid, adding to 1: those of the cells, less where a window sees masked cells.
+
+    Raises:
+        ValueError: when no cell is far enough from the masked ones.
+    """
+    masked = ~np.any(cells > 0.0, axis=0)
+    alm = domain.sht.analysis(masked.astype(float)) * _energy(window)[multipoles(domain.lmax)[0]]
+    seen = hp.alm2map(alm, domain.nside, lmax=domain.lmax)
+    margin = np.clip(1.0 - np.maximum(seen, masked) / LEAKAGE, 0.0, 1.0)
+    theta, phi = grid.directions()
+    weights = np.stack(
+        [np.clip(hp.get_interp_val(one * margin, theta, phi), 0.0, None) for one in cells]
+    )
+    return _normalised(weights * grid.weights, window, scale)
+
+
+def _moduli_weights(
+    weights: Float[np.ndarray, "region place"],
+    window: Float[np.ndarray, " ell"],
+    grid: GaussLegendre,
+    scale: int,
+) -> Float[np.ndarray, "region place"]:
+    """Weights less where a window sees places at which no coefficient counts."""
+    unknown = ~np.any(weights > 0.0, axis=0)
+    alm = np.asarray(grid.analysis(jnp.asarray(unknown[None], float), (0,)))[0]
+    ell, energy = multipoles(grid.lmax)[0], _energy(window)
+    kernel = np.where(ell < energy.size, energy[np.minimum(ell, energy.size - 1)], 0.0)
+    seen = np.asarray(grid.synthesis(jnp.asarray(alm * kernel), (0,)))[0]
+    margin = np.clip(1.0 - seen / LEAKAGE, 0.0, 1.0)
+    return _normalised(weights * margin, window, scale)
+
+
+def _normalised(
+    weights: Float[np.ndarray, "region place"], window: Float[np.ndarray, " ell"], scale: int
+) -> Float[np.ndarray, "region place"]:
+    """Weights that add to 1 in each region, which they cannot where there are none."""
+    total = weights.sum(axis=-1, keepdims=True)
+    for region in np.flatnonzero(~(total[:, 0] > 0.0)):
+        fewer = f"scales={scale} or fewer, or " if scale else ""
+        raise ValueError(
+            f"weights: expected cells away from the mask at every scale, got none in region "
+            f"{region} at scale {scale} (around l = {np.argmax(window)}). Choose {fewer}a larger "
+            "region."
         )
-        weights = weights * grid.weights
-        total = weights.sum(axis=-1, keepdims=True)
-        for region in np.flatnonzero(~(total[:, 0] > 0.0)):
-            raise ValueError(
-                f"weights: expected cells away from the mask at every scale, got none in region "
-                f"{region} at scale {scale} (around l = {bank.centre(scale):.0f}). Choose "
-                f"scales={scale} or fewer, or a larger region."
-            )
-        scales.append(jnp.asarray(weights / total))
-    grid = GaussLegendre(domain.lmax)
+    return weights / total
+
+
+def nearest_weights(
+    domain: Sphere, cells: Float[np.ndarray, "region cell"], grid: GaussLegendre
+) -> Float[np.ndarray, "region place"]:
+    """Weights on a grid, adding to 1: those of the cells that its places are in."""
     theta, phi = grid.directions()
     nearest = cells[:, hp.ang2pix(domain.nside, theta, phi)] * grid.weights
-    fields = nearest / nearest.sum(axis=-1, keepdims=True)
-    return SphereWeights(jnp.asarray(cells), jnp.asarray(fields), tuple(scales), domain.lmax)
+    return nearest / nearest.sum(axis=-1, keepdims=True)
 
 
-def _energy(bank: SphereBank, scale: int) -> Float[np.ndarray, " ell"]:
-    """Harmonic window of the squared wavelet of a scale, averaged over directions, 1 at l = 0."""
-    lmax = bank.lmax
+def _energy(window: Float[np.ndarray, " ell"]) -> Float[np.ndarray, " ell"]:
+    """Harmonic window of a squared wavelet, averaged over directions, 1 at l = 0."""
+    lmax = window.size - 1
     nodes, quadrature = np.polynomial.legendre.leggauss(2 * lmax + 1)
     ell = np.arange(lmax + 1)
     # Averaged over directions, the square of the wavelet is that of its spin parts; the part of
     # spin 0 has the same width as all of them together to the precision that a margin needs.
-    profile = np.polynomial.legendre.legval(nodes, (2 * ell + 1) * bank.window(scale))
+    profile = np.polynomial.legendre.legval(nodes, (2 * ell + 1) * window)
     energy = profile**2 * quadrature
-    window = np.polynomial.legendre.legvander(nodes, lmax).T @ energy
-    return window / window[0]
-
-
-def _grid_of(npix: int) -> GaussLegendre:
-    """The grid that has this number of cells."""
-    return GaussLegendre(round(np.sqrt(npix / 2.0)) - 1)
+    squared = np.polynomial.legendre.legvander(nodes, lmax).T @ energy
+    return squared / squared[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from typing import TypeVar
 
 import equinox as eqx
@@ -11,10 +12,12 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Inexact
 
+from skysift.grid import masked_to_nan
 from skysift.maps import unseen_to_nan
 from skysift.scattering.domain import AbstractDomain
 from skysift.scattering.layout import Layout
 from skysift.scattering.statistics import Statistics
+from skysift.scattering.weights import filled
 
 Moments = tuple[Inexact[Array, "field coefficient"], ...]
 StatisticT = TypeVar("StatisticT", bound="AbstractStatistic")
@@ -33,6 +36,11 @@ class AbstractStatistic(eqx.Module):
     @abc.abstractmethod
     def layout(self) -> Layout:
         """What each coefficient is."""
+
+    @property
+    @abc.abstractmethod
+    def cells(self) -> Float[Array, "region ..."] | None:
+        """Weights of the cells of a map as given, region by region; `None` when all are alike."""
 
     @abc.abstractmethod
     def moments(self, fields: Inexact[Array, "field channel ..."]) -> Moments:
@@ -100,13 +108,22 @@ class AbstractStatistic(eqx.Module):
             ValueError: for maps of another shape, a reference of another configuration, or maps
                 without any power at a scale (constant maps), whose statistics are not defined.
         """
+        if not isinstance(maps, Tracer):
+            maps = masked_to_nan(maps)
+        self.domain.check(maps)
         if reference is not None:
             self.require(reference)
-        self.domain.check(maps)
+            _require_fields(reference, maps.shape[: maps.ndim - len(self.domain.map_shape)])
         if isinstance(maps, Tracer):
             return _statistics(self, jnp.asarray(maps), reference)
         values = np.asarray(maps)
-        dtype = np.float32 if values.dtype == np.float32 else np.float64
+        if values.dtype.kind not in "biuf":
+            raise ValueError(
+                f"maps: expected real numbers, got {values.dtype}. Give the real and the imaginary "
+                "part as two channels."
+            )
+        # Files hold numbers of either byte order.
+        dtype = np.float32 if values.dtype.newbyteorder("=") == np.float32 else np.float64
         values = unseen_to_nan(values).astype(dtype, copy=False)
         finite = np.isfinite(values)
         if finite.all():
@@ -147,10 +164,20 @@ class AbstractStatistic(eqx.Module):
         return Statistics(result.values, self.layout, masked)
 
 
+def _require_fields(reference: Statistics, batch: tuple[int, ...]) -> None:
+    if math.prod(reference.batch) not in (1, math.prod(batch)):
+        raise ValueError(
+            f"reference: expected the statistics of one field or of {batch} as the maps, got those "
+            f"of {reference.batch}. Take their `.mean()`."
+        )
+
+
 @eqx.filter_jit
 def _statistics(
     statistic: AbstractStatistic, maps: Float[Array, "..."], reference: Statistics | None
 ) -> Statistics:
+    if statistic.cells is not None:
+        maps = filled(maps, statistic.cells)
     fields = statistic.domain.fields(maps)
     batch = maps.shape[: maps.ndim - len(statistic.domain.map_shape)]
     flat = fields.reshape(-1, *fields.shape[len(batch) :])
@@ -164,7 +191,8 @@ def _statistics(
 
 def as_moments(reference: Statistics) -> Moments:
     """Values of a reference with its batch axes as one axis of fields."""
-    return tuple(one.reshape(-1, one.shape[-1]) for one in reference.values)
+    count = math.prod(reference.batch)
+    return tuple(one.reshape(count, one.shape[-1]) for one in reference.values)
 
 
 def modulus(values: Array) -> Float[Array, "..."]:
@@ -176,3 +204,8 @@ def root(power: Float[Array, "..."]) -> Float[Array, "..."]:
     """Square root, with a derivative of zero at zero."""
     positive = power > 0.0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, power, 1.0)), 0.0)
+
+
+def flattened(values: Array) -> Inexact[Array, "field coefficient"]:
+    """Coefficients of each field on one axis."""
+    return values.reshape(len(values), -1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -145,7 +144,7 @@ def statistics_of(pairs: list[tuple[Table, Array]], origin: str, masked: int = 0
 
 
 def stack(many: Sequence[Statistics]) -> Statistics:
-    """Statistics of several fields as those of a batch.
+    """Statistics of several fields as those of a batch, with the most cells masked in any.
 
     Raises:
         ValueError: for statistics of different layouts.
@@ -155,7 +154,8 @@ def stack(many: Sequence[Statistics]) -> Statistics:
             "many: expected statistics of one configuration, got several. Compute all of them "
             "with the same operator."
         )
-    return jax.tree.map(lambda *values: jnp.stack(values), *many)
+    values = tuple(jnp.stack(group) for group in zip(*(one.values for one in many), strict=True))
+    return Statistics(values, many[0].layout, max(one.masked for one in many))
 
 
 __all__ = ["Statistics", "order_of", "stack", "statistics_of"]

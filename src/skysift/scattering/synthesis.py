@@ -51,8 +51,13 @@ class Synthesis:
 
     @property
     def objective(self) -> Float[np.ndarray, " sample"]:
-        """Objective that each sample ended at."""
-        return np.array([one.min() if len(one) else np.nan for one in self.history])
+        """Objective of each sample: the lowest that a descent found, or that of the last draw."""
+        return np.array(
+            [
+                one[-1] if status is Status.SAMPLED else one.min()
+                for status, one in zip(self.status, self.history, strict=True)
+            ]
+        )
 
 
 def synthesise(
@@ -129,7 +134,7 @@ def synthesise(
     maps = statistic.domain.seen(colour.fields(jnp.asarray(found.unknowns, dtype)))
     missed = sum(one in (Status.STALLED, Status.ITERATION_LIMIT) for one in found.status)
     if missed:
-        worst = max(float(one[-1]) for one in found.history if len(one))
+        worst = max(float(one.min()) for one in found.history)
         warnings.warn(
             f"synthesise: {missed} of {samples} fields did not reach the tolerance {tolerance} "
             f"(the furthest ended at {worst:.3g}). Allow more iterations "

@@ -59,9 +59,12 @@ class BumpSteerable(AbstractWavelet):
         inside = (k > 0.0) & (k < 2.0 * xi)
         offset = np.where(inside, k - xi, 0.0) ** 2
         radial = np.where(inside, np.exp(-offset / (xi**2 - offset)), 0.0)
-        cosine = np.clip((wavevectors @ direction) / np.where(k > 0.0, k, 1.0), 0.0, 1.0)
-        # Of 1 orientation, as of fields on a line, what is left is the half space.
-        angular = np.where(cosine > 0.0, cosine ** (orientations - 1), 0.0)
+        cosine = (wavevectors @ direction) / np.where(k > 0.0, k, 1.0)
+        if orientations == 1:
+            # The half space, as of fields on a line; what lies on its edge belongs to both halves.
+            angular = np.heaviside(cosine, math.sqrt(0.5))
+        else:
+            angular = np.clip(cosine, 0.0, 1.0) ** (orientations - 1)
         order = orientations - 1
         # Of Mallat et al. (2020): the squares of all wavelets of the plane add to about 1.
         scaling = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from skysift.scattering.bank import Bank
 
@@ -20,30 +20,52 @@ class ScaleWeights(eqx.Module):
     Args:
         cells: `(region, *shape)` as given, zero on masked cells.
         scales: of each scale `(region, *grid of the scale)`, adding to 1 in each region.
+        moduli: the same of moduli seen through the wavelets of a scale: those of the cells that are
+            a margin away also from where the coefficients of the scale do not count.
     """
 
     cells: Float[Array, "region ..."]
     scales: tuple[Float[Array, "region ..."], ...]
+    moduli: tuple[Float[Array, "region ..."], ...]
 
-    def flat(self, scale: int | None) -> Float[Array, "region cell"]:
-        """Weights of a scale, or of the field itself, adding to 1, the cells on one axis."""
+    def flat(self, scale: int | None, moduli: bool = False) -> Float[Array, "region cell"]:
+        """Weights of a scale, or of the field itself, adding to 1, the cells on one axis.
+
+        Args:
+            scale: of the wavelets, or `None` for the field itself.
+            moduli: whether what the wavelets see are moduli.
+        """
         if scale is not None:
-            return self.scales[scale].reshape(len(self.cells), -1)
+            weights = self.moduli if moduli else self.scales
+            return weights[scale].reshape(len(self.cells), -1)
         flat = self.cells.reshape(len(self.cells), -1)
         return flat / jnp.sum(flat, axis=-1, keepdims=True)
 
-    def any_region(self, scale: int) -> Float[Array, "..."]:
-        """How much each cell of a scale counts anywhere, 1 at most."""
-        most = jnp.max(self.scales[scale], axis=tuple(range(1, self.scales[scale].ndim)))
-        relative = self.scales[scale] / most.reshape(-1, *([1] * (self.scales[scale].ndim - 1)))
-        return jnp.max(relative, axis=0)
+    def any_region(self, scale: int) -> Bool[Array, "..."]:
+        """Which cells of a scale count in any region."""
+        return jnp.any(self.scales[scale] > 0.0, axis=0)
+
+    def both(self, fine: int, coarse: int) -> Float[Array, "region ..."]:
+        """Weights of a scale where the wavelets of a coarser one see no masked cells either."""
+        weights, kept = self.scales[fine], self.any_region(coarse)
+        for axis, cells in enumerate(weights.shape[1:]):
+            have = kept.shape[axis]
+            near = np.rint(np.arange(cells) * have / cells).astype(np.int64) % have
+            kept = jnp.take(kept, near, axis)
+        weights = weights * kept
+        return weights / jnp.sum(weights, axis=tuple(range(1, weights.ndim)), keepdims=True)
 
     def filled(self, fields: Array) -> Array:
-        """Fields with the mean of the kept cells where no region has any weight."""
-        kept = jnp.any(self.cells > 0.0, axis=0)
-        axes = tuple(range(-kept.ndim, 0))
-        mean = jnp.sum(fields * kept, axis=axes, keepdims=True) / jnp.sum(kept)
-        return jnp.where(kept, fields, mean.astype(fields.dtype))
+        """Fields without structure where no region has any weight."""
+        return filled(fields, self.cells)
+
+
+def filled(values: Array, cells: Float[Array, "region ..."]) -> Array:
+    """Values `(..., *cells)` with their mean over the kept cells where no region has any weight."""
+    kept = jnp.any(cells > 0.0, axis=0)
+    axes = tuple(range(-kept.ndim, 0))
+    total = jnp.sum(jnp.where(kept, values, 0.0), axis=axes, keepdims=True)
+    return jnp.where(kept, values, (total / jnp.sum(kept)).astype(values.dtype))
 
 
 def scale_weights(bank: Bank, cells: Float[np.ndarray, "region ..."]) -> ScaleWeights:
@@ -69,7 +91,7 @@ def scale_weights(bank: Bank, cells: Float[np.ndarray, "region ..."]) -> ScaleWe
             "weights: expected finite numbers of 0 or more, got others. Set masked cells to 0."
         )
     axes = tuple(range(1, cells.ndim))
-    scales = []
+    scales, moduli = [], []
     kept = np.any(cells > 0.0, axis=0)
     masked = np.fft.fftn((~kept).astype(float), norm="forward")
     spectra = np.fft.fftn(cells, axes=axes, norm="forward")
@@ -86,16 +108,27 @@ def scale_weights(bank: Bank, cells: Float[np.ndarray, "region ..."]) -> ScaleWe
                 np.stack([_crop(one, grid) for one in spectra]), axes=bank_axes, norm="forward"
             )
         )
-        weights = np.clip(coarse, 0.0, None) * margin
-        total = weights.sum(axis=axes)
-        for region in np.flatnonzero(~(total > 0.0)):
-            raise ValueError(
-                f"weights: expected cells away from the mask at every scale, got none in region "
-                f"{region} at scale {scale}, whose wavelets are {2**scale} cells wide. Choose "
-                f"scales={scale} or fewer, or a larger region."
-            )
-        scales.append(jnp.asarray(weights / total.reshape(-1, *([1] * len(grid)))))
-    return ScaleWeights(jnp.asarray(cells), tuple(scales))
+        weights = _normalised(np.clip(coarse, 0.0, None) * margin, scale)
+        scales.append(jnp.asarray(weights))
+        # Where no coefficient counts, there is no modulus either for the wavelets of this scale.
+        unknown = ~np.any(weights > 0.0, axis=0)
+        seen = np.real(np.fft.ifftn(np.fft.fftn(unknown) * kernel))
+        margin = np.clip(1.0 - seen / LEAKAGE, 0.0, 1.0)
+        moduli.append(jnp.asarray(_normalised(weights * margin, scale)))
+    return ScaleWeights(jnp.asarray(cells), tuple(scales), tuple(moduli))
+
+
+def _normalised(weights: Float[np.ndarray, "region ..."], scale: int) -> np.ndarray:
+    """Weights that add to 1 in each region, which they cannot where there are none."""
+    total = weights.sum(axis=tuple(range(1, weights.ndim)))
+    for region in np.flatnonzero(~(total > 0.0)):
+        fewer = f"scales={scale} or fewer, or " if scale else ""
+        raise ValueError(
+            f"weights: expected cells away from the mask at every scale, got none in region "
+            f"{region} at scale {scale}, whose wavelets are {2**scale} cells wide. Choose "
+            f"{fewer}a larger region."
+        )
+    return weights / total.reshape(-1, *([1] * (weights.ndim - 1)))
 
 
 def _crop(spectrum: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
