@@ -132,9 +132,9 @@ def page(results: dict[str, dict]) -> str:
     lines += ["their ratios. Every case is a process of its own. Set-up is the configuration and"]
     lines += ["the first calls of value and gradient, with all compilation. The gradient is that"]
     lines += ["of the sum of the squares of all coefficients, with its value."]
-    lines += ["On the sphere skysift's coefficients are invariant under rotations; with"]
-    lines += ["directional profile of harmonics 12 and the products that a mirror changes there are as"]
-    lines += ["many of them as the peers have for directions fixed to the meridian.", ""]
+    lines += ["On the sphere skysift's coefficients are invariant under rotations; with angular"]
+    lines += ["harmonics up to 12, and the products that a mirror changes, there are as many of"]
+    lines += ["them as the peers have for directions fixed to the meridian.", ""]
     lines += ["| | numbers | set-up [s] | forward [CPU s] | gradient [CPU s] | gradient [s] |"]
     lines[-1] += " peak memory [MiB] |"
     lines += ["| --- |" + " ---: |" * 6]

@@ -8,6 +8,7 @@ import xarray as xr
 
 from skysift.experiment.samples import Wanted, read_samples
 from skysift.grid import UNSEEN
+from skysift.resample import Edges
 
 LON = np.array([[10.0, 11.0, 12.0], [10.5, 11.5, 12.5]])
 LAT = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
@@ -206,3 +207,114 @@ def test_files_that_are_none_are_refused(tmp_path, monkeypatch):
     assert "pip install" in refused(tmp_path / "s.parquet", wanted)
     (tmp_path / "s.zarr").mkdir()
     assert "pip install zarr" in refused(tmp_path / "s.zarr", wanted)
+
+
+def test_every_value_has_its_own_coordinates(tmp_path):
+    with h5py.File(tmp_path / "g.h5", "w") as file:
+        for group, shift in (("a", 0.0), ("b", 40.0)):
+            file[f"{group}/lon"], file[f"{group}/lat"] = LON.ravel() + shift, LAT.ravel()
+            file[f"{group}/t{group}"] = VALUE.ravel()
+    path = tmp_path / "g.h5"
+    message = refused(path, Wanted(("ta", "tb")))
+    assert "lon: expected the same places for all values" in message
+    assert "a/lon of a/ta, b/lon of b/tb" in message
+    named = Wanted(("ta", "tb"), lon="b/lon", lat="b/lat")
+    np.testing.assert_array_equal(read_samples(path, named).lon[0], 50.0)
+
+
+def in_units(path, unit, factor=1.0):
+    coords = {
+        "lon": (("y", "x"), LON * factor, {"units": unit}),
+        "lat": (("y", "x"), LAT * factor, {"units": unit}),
+    }
+    data = xr.Dataset({"tb": (("y", "x"), VALUE)}, coords=coords)
+    data.to_netcdf(path, engine="h5netcdf")
+
+
+@pytest.mark.parametrize("unit", ["radians", "rad", "Radian"])
+def test_radians_become_degrees(tmp_path, unit):
+    in_units(tmp_path / "s.nc", unit, np.pi / 180.0)
+    samples = read_samples(tmp_path / "s.nc", Wanted(("tb",)))
+    known = np.isfinite(VALUE)
+    np.testing.assert_allclose(samples.lon, LON[known], rtol=1e-14)
+    np.testing.assert_allclose(samples.lat, LAT[known], rtol=1e-14)
+
+
+@pytest.mark.parametrize("unit", ["m", "K", "degrees_north"])
+def test_coordinates_in_other_units_are_refused(tmp_path, unit):
+    in_units(tmp_path / "s.nc", unit)
+    wanted = Wanted(("tb",), lon="lon", lat="lat")
+    assert f"lon: expected degrees or radians, got lon in '{unit}'" in refused(
+        tmp_path / "s.nc", wanted
+    )
+
+
+def test_a_latitude_beyond_the_poles_is_found_in_the_file(tmp_path):
+    lat = LAT.copy()
+    lat[0, 2], lat[1, 1] = -999.0, -999.0  # the first has no value: it is left out anyway
+    np.savez(tmp_path / "s.npz", lon=LON, lat=lat, tb=VALUE)
+    message = refused(tmp_path / "s.npz", Wanted(("tb",)))
+    assert "got -999 at axis2 1, axis3 1 of the file (1 such values)" in message
+    assert "--fill -999" in message
+    assert read_samples(tmp_path / "s.npz", Wanted(("tb",), fill=-999.0)).size == 4
+    np.savez(tmp_path / "l.npz", lon=np.where(LON == 11.0, 9e3, LON), lat=LAT, tb=VALUE)
+    assert "lon: expected degrees from -720 to 720, got 9000" in refused(
+        tmp_path / "l.npz", Wanted(("tb",))
+    )
+    np.savez(tmp_path / "v.npz", lon=LON.ravel(), lat=lat.ravel(), tb=VALUE.ravel())
+    assert "at sample 4 of the file" in refused(tmp_path / "v.npz", Wanted(("tb",)))
+
+
+@pytest.mark.parametrize(
+    ("option", "bad", "message"),
+    [
+        ("sigma", -1.0, "sigma: expected positive standard deviations in w, got -1 at sample 3"),
+        ("sigma", 0.0, "sigma: expected positive"),
+        ("area", -1.0, "area: expected positive areas"),
+        ("area", 0.0, "area: expected positive"),
+        ("area", np.nan, "area: expected positive areas [m2] in w, got nan"),
+    ],
+)
+def test_weights_that_are_not_positive_are_refused(tmp_path, option, bad, message):
+    weights = np.ones(6)
+    weights[3] = bad
+    np.savez(tmp_path / "s.npz", lon=LON.ravel(), lat=LAT.ravel(), tb=VALUE.ravel(), w=weights)
+    assert message in refused(tmp_path / "s.npz", Wanted(("tb",), **{option: "w"}))
+
+
+def test_a_name_given_twice_is_refused(tmp_path):
+    write_npz(tmp_path / "s.npz")
+    assert "each name once, got tb 2 times" in refused(tmp_path / "s.npz", Wanted(("tb", "tb")))
+
+
+def test_corners_are_bounds_of_swaths_and_of_regular_grids(tmp_path):
+    offsets = np.array([-0.5, 0.5, 0.5, -0.5]), np.array([-0.5, -0.5, 0.5, 0.5])
+    data = swath().assign(
+        lon_bnds=(("y", "x", "corner"), LON[..., None] + offsets[0]),
+        lat_bnds=(("y", "x", "corner"), LAT[..., None] + offsets[1]),
+    )
+    data.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    corners = ("lon_bnds", "lat_bnds")
+    seen = read_samples(tmp_path / "s.nc", Wanted(("tb",), corners=corners)).footprints
+    assert seen is not None
+    known = np.isfinite(VALUE)
+    np.testing.assert_allclose(seen.lon, LON[known][:, None] + offsets[0])
+    np.testing.assert_allclose(seen.lat, LAT[known][:, None] + offsets[1])
+    assert seen.edges is Edges.GREAT_CIRCLE
+    lon, lat = np.array([10.0, 12.0]), np.array([20.0, 22.0, 24.0])
+    grid = xr.Dataset(
+        {
+            "t": (("lat", "lon"), np.ones((3, 2))),
+            "lon_bnds": (("lon", "nv"), np.stack([lon - 1, lon + 1], axis=1)),
+            "lat_bnds": (("lat", "nv"), np.stack([lat - 1, lat + 1], axis=1)),
+        },
+        coords={"lon": lon, "lat": lat},
+    )
+    grid.to_netcdf(tmp_path / "g.nc", engine="h5netcdf")
+    seen = read_samples(tmp_path / "g.nc", Wanted(("t",), corners=corners)).footprints
+    assert seen is not None
+    assert seen.edges is Edges.LONLAT
+    assert seen.lon[1].tolist() == [11.0, 13.0, 13.0, 11.0]
+    assert seen.lat[1].tolist() == [19.0, 19.0, 21.0, 21.0]
+    wrong = Wanted(("t",), corners=("lon", "lat_bnds"))
+    assert "corners: expected longitudes and latitudes" in refused(tmp_path / "g.nc", wrong)

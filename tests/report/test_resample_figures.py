@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from skysift.grid import Grid, Ordering
-from skysift.report.resample_figures import CellMap, FromOutside, counts_figure
+from skysift.report.resample_figures import (
+    CellMap,
+    FromOutside,
+    Scale,
+    counts_figure,
+    residuals_figure,
+)
+from skysift.report.resample_view import Residuals
 from skysift.report.sky_plot import Caps, Mollweide, project
 from skysift.resample import cells_of
 
@@ -60,7 +67,7 @@ def test_cells_of_the_finest_level_can_be_drawn():
     cells = np.sort(cells_of(np.linspace(5.0, 5.0001, 50), np.full(50, 45.0), 29))
     grid = Grid(1 << 29, Ordering.NESTED, np.unique(cells))
     drawn = CellMap(grid)
-    figure = drawn.draw([np.ones(grid.size)], ["[K]"], ["t"], counts=True)
+    figure = drawn.draw([np.ones(grid.size)], ["[K]"], ["t"], Scale.FROM_ZERO)
     assert len(figure.axes) == 2
 
 
@@ -81,3 +88,25 @@ def test_histogram_counts_every_cell_with_samples():
     counts = np.array([0, 0, 1, 1, 2, 5, 400])
     [axes] = counts_figure(counts).axes
     assert sum(patch.get_height() for patch in axes.patches) == 5
+
+
+def test_scales_of_maps():
+    values = np.linspace(-1.0, 3.0, 1001)
+    spans = {scale: scale.colours(values)[1] for scale in Scale}
+    assert spans[Scale.RANGE].vmin == pytest.approx(-0.96)
+    assert spans[Scale.FROM_ZERO].vmin == 0.0
+    assert spans[Scale.SIGNED].vmin == -spans[Scale.SIGNED].vmax
+    drawn = CellMap(Grid(1))
+    maps = [np.arange(12.0) - 3.0] * 2
+    figure = drawn.draw(maps, ["", ""], ["", ""], Scale.RANGE, Scale.SIGNED)
+    colours = [axes.images[0].get_cmap().name for axes in figure.axes if axes.images]
+    assert colours[:2] == ["viridis", "RdBu_r"]
+
+
+def test_histogram_of_residuals_counts_every_sample_and_only_those():
+    residuals = np.array([[-1.0, 0.5, 0.25, np.nan, 100.0], [np.nan] * 5])
+    made = Residuals.of(residuals, np.zeros((2, 3)))
+    assert made.counts.sum(axis=1).tolist() == [4, 0]
+    np.testing.assert_allclose(made.rms, [np.sqrt((1.0 + 0.25 + 0.0625 + 1e4) / 4), np.nan])
+    figure = residuals_figure(made, ("a", "b"), ("K", ""))
+    assert figure.axes[0].get_xlabel() == "sample − cells [K]"

@@ -15,9 +15,11 @@ from skysift.cli import (
     choose_patches,
     compare,
     r,
+    regrade,
     report,
     resample,
     runs,
+    scatter,
     separate,
     simulate,
     validate,
@@ -61,11 +63,13 @@ def make_app() -> App:
         (bin.bin, bin.EXAMPLES),
         (choose_patches.choose_patches, choose_patches.EXAMPLES),
         (resample.resample, resample.EXAMPLES),
+        (regrade.regrade, regrade.EXAMPLES),
         (compare.compare, compare.EXAMPLES),
         (report.report, report.EXAMPLES),
         (runs.runs, runs.EXAMPLES),
     ):
         app.command(command, help_epilogue=examples)
+    app.command(scatter.commands())
     return app
 
 
@@ -95,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 words, exit_on_error=False, print_error=False, result_action="return_value"
             )
     except KeyboardInterrupt:
-        console.print("interrupted; nothing was left behind", style="yellow")
+        console.print("interrupted; no incomplete run was left behind", style="yellow")
         return 130
     except CycloptsError as error:
         error.verbose = False

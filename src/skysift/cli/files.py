@@ -8,13 +8,21 @@ from typing import Any
 from cyclopts import App, Token
 from cyclopts.argument import Argument, ArgumentCollection
 
-from skysift.experiment.config import ResampleExperiment, SeparateExperiment, SimulateExperiment
+from skysift.experiment.config import (
+    ResampleExperiment,
+    SeparateExperiment,
+    SimulateExperiment,
+    StatisticsExperiment,
+    SynthesisExperiment,
+)
 from skysift.experiment.text import from_mapping, plain, read_mapping
 
 _KINDS = {
     "simulate": SimulateExperiment,
     "separate": SeparateExperiment,
     "resample": ResampleExperiment,
+    "scatter stats": StatisticsExperiment,
+    "scatter synthesise": SynthesisExperiment,
 }
 
 
@@ -33,7 +41,7 @@ def fill_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentColle
     """
     by_name = {argument.name.removeprefix("--"): argument for argument in arguments}
     option = by_name.get("experiment")
-    kind = _KINDS.get(commands[-1]) if commands else None
+    kind = _KINDS.get(" ".join(commands))
     if option is None or kind is None or not option.tokens:
         return
     path = option.tokens[-1].value

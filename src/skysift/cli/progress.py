@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -118,6 +119,78 @@ class SetProgress:
         if not self._console.is_terminal:
             line = f"{self._done}/{self._total} separations{lost}   {outcome.seconds:.1f} s"
             self._console.print(line, soft_wrap=True)
+
+
+class ResampleProgress:
+    """What samples on their way to cells are at, live on a terminal.
+
+    Parent cells that are done, with the time left, are told in lines elsewhere.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=quiet)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("reading", total=None)
+        self._stage, self._first = "", 0.0
+
+    def __enter__(self) -> ResampleProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, stage: str) -> None:
+        """Show what begins.
+
+        Raises:
+            KeyboardInterrupt: if there was one.
+        """
+        check()
+        self._stage = stage
+        self._bar.remove_task(self._task)  # a total that is known cannot be forgotten
+        self._task = self._bar.add_task(stage, total=None)
+
+    def iterate(self, number: int, residuals: Float[np.ndarray, " row"]) -> None:
+        """Show an iteration of a fit by the residual of its worst row.
+
+        Raises:
+            KeyboardInterrupt: if there was one.
+        """
+        check()
+        worst = float(residuals.max())
+        self._first = worst if number == 1 else self._first
+        fallen = worst / self._first if self._first else 0.0
+        told = f"{self._stage}: iteration {number}, residual {fallen:.1e} of the first"
+        self._bar.update(self._task, description=told)
+
+    def advance(self, done: int, total: int) -> None:
+        """Show a parent cell that is done.
+
+        Raises:
+            KeyboardInterrupt: if there was one.
+        """
+        check()
+        told = f"{self._stage}, parent cells"
+        self._bar.update(self._task, description=told, completed=done, total=total)
+        if not self._console.is_terminal:
+            self._console.print(f"{done}/{total} parent cells", soft_wrap=True)
 
 
 def set_table(finished: Sequence[Finished]) -> Table:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from skysift.cli.common import Done, Options
+
+if TYPE_CHECKING:
+    from skysift.store.run import Run
 
 EXAMPLES = """
 Examples:
 
     skysift report runs/ptep
     skysift report runs/ptep --sky sky -o comparison.html
+    skysift report runs/swath
 """
 
 
@@ -27,32 +32,53 @@ def report(
     """Write the page of a run again: figures, tables and how to repeat it.
 
     Args:
-        run: directory that skysift separate wrote.
+        run: directory that skysift separate, resample or scatter wrote.
         output: HTML file; by default report.html in the run.
-        sky: simulated sky to compare with; by default the one that the run was made from, if it is
-            still there and unchanged.
+        sky: simulated sky to compare a separation with; by default the one that the run was made
+            from, if it is still there and unchanged.
         debug: show where an error came from.
     """
-    from skysift.experiment.ensemble_run import KIND, stored_view
-    from skysift.experiment.replay import stored_report
-    from skysift.report import write_report
-    from skysift.report.ensemble import write_ensemble_page
-    from skysift.report.sheet import Origin
     from skysift.store.files import explained
     from skysift.store.run import REPORT, Run
 
     stored = Run.open(run)
     path = stored.path / REPORT if output is None else output
-    manifest = stored.manifest
-    origin = Origin(stored.experiment_text, manifest.command, manifest.facts())
     with explained(path):
-        if manifest.kind == KIND:
-            view = stored_view(stored, sky)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_ensemble_page(path, view, origin=origin)
-        else:
-            data = stored_report(stored, sky)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_report(path, data, origin)
+        write = _page(stored, sky)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path)
     Options(debug=debug).say(f"report: {path}")
     return Done()
+
+
+def _page(stored: Run, sky: Path | None) -> Callable[[Path], object]:
+    """What writes the page of a run, once all that it shows has been read."""
+    from skysift.experiment import ensemble_run, resampling, scattering
+    from skysift.experiment.replay import stored_report
+    from skysift.report import write_report
+    from skysift.report.ensemble import write_ensemble_page
+    from skysift.report.resampling import write_resample_page
+    from skysift.report.scattering import write_scattering_page
+    from skysift.report.sheet import Origin
+
+    manifest = stored.manifest
+    origin = Origin(stored.experiment_text, manifest.command, manifest.facts())
+    if manifest.kind == ensemble_run.KIND:
+        shown = ensemble_run.stored_view(stored, sky)
+        return lambda path: write_ensemble_page(path, shown, origin=origin)
+    if manifest.kind == resampling.KIND:
+        if sky is not None:
+            raise ValueError(
+                f"sky: expected none for samples on cells, got {sky}. Leave --sky out."
+            )
+        cells = resampling.stored_view(stored)
+        return lambda path: write_resample_page(path, cells, origin=origin)
+    if manifest.kind in scattering.KINDS:
+        if sky is not None:
+            raise ValueError(
+                f"sky: expected none for scattering statistics, got {sky}. Leave --sky out."
+            )
+        maps = scattering.stored_view(stored)
+        return lambda path: write_scattering_page(path, maps, origin=origin)
+    data = stored_report(stored, sky)
+    return lambda path: write_report(path, data, origin)

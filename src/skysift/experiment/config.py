@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from skysift.grid import Ordering
 from skysift.maps import Stokes
+from skysift.scattering.synthesis import Start
 from skysift.sky.realise import Vary
 from skysift.store.fits import Frame, Precision
 
@@ -134,14 +135,16 @@ class ResampleExperiment:
         value: name of what was measured, several times for several; NAME:COLUMN is a column of a
             table.
         level: of the cells, log2(nside), from 0 to 29.
-        method: nearest, bilinear, bicubic, inverse_distance, psf, conservative (each sample in its
-            cell, weighted with --area), or group_by:mean, sum, product, min, max, count, std,
-            median.
+        method: nearest, bilinear, bicubic, inverse_distance, psf, conservative (footprints with
+            --corners, else each sample in its cell, weighted with --area), or group_by:mean, sum,
+            product, min, max, count, std, median.
         lon: name of the longitudes [degrees]; found by attributes or usual names.
         lat: name of the latitudes [degrees].
         fill: number that stands for a missing value, besides what the file declares.
         sigma: name of the standard deviations of the values, for weights.
         area: name of the areas of the samples [m2], for conservative; equal without.
+        corners: names of the longitudes and latitudes of the corners of footprints, for
+            conservative, as CF bounds: --corners lon_bnds lat_bnds.
         estimate: fit (damped least squares) or average (weighted mean); left out, fit for methods
             that interpolate.
         damping: pull of each cell to the average of its samples; left out, chosen by generalised
@@ -155,11 +158,12 @@ class ResampleExperiment:
         threshold: of psf, least weight of a cell, summed over its samples.
         ellipsoid: WGS84, GRS80 or sphere.
         ring: number the cells RING instead of NESTED.
-        hold_out: leave out every so-manyth sample, predict it, and compare with nearest and
-            bilinear; 0 for none.
+        hold_out: leave out every so-manyth sample, drawn at random, predict it, and compare with
+            nearest and bilinear; 0 for none.
         errors: standard deviation of each cell of a fit.
-        memory_mb: most memory that weights may take [MiB]; more is refused.
-        seed: of the probes of cross-validation and errors.
+        parent_level: of parent cells to work through one after the other, with little memory.
+        memory_mb: most memory for weights and fits [MiB], to which parent cells are made to fit.
+        seed: of the samples held out, and of the probes of cross-validation and errors.
     """
 
     kind: ClassVar[str] = "resample"
@@ -174,6 +178,7 @@ class ResampleExperiment:
     fill: float | None = None
     sigma: str | None = None
     area: str | None = None
+    corners: tuple[str, str] | None = None
     estimate: Estimate | None = None
     damping: float | None = None
     smoothness: float = 0.0
@@ -187,8 +192,94 @@ class ResampleExperiment:
     ring: bool = False
     hold_out: int = 0
     errors: bool = False
+    parent_level: int | None = None
     memory_mb: float | None = None
     seed: int = 0
 
 
-Experiment = SimulateExperiment | SeparateExperiment | ResampleExperiment
+class Family(enum.Enum):
+    """Kinds of scattering statistics."""
+
+    COVARIANCE = "scattering covariance"
+    WST = "wavelet scattering transform"
+    WPH = "wavelet phase harmonics"
+
+
+class Edges(enum.Enum):
+    """What is beyond the edges of a plane: the opposite edge, or nothing that is known."""
+
+    PERIODIC = "periodic"
+    OPEN = "open"
+
+
+@dataclass(frozen=True)
+class StatisticsExperiment:
+    """Scattering statistics of a map.
+
+    Args:
+        file: FITS image or HEALPix table, .npy, .npz, NetCDF or HDF5.
+        field: which map of the file: I, Q, U, a column, an extension, a variable; not needed where
+            there is one.
+        family: covariance, wst or wph.
+        scales: number of dyadic scales, the finest first; left out, as many as fit well.
+        orientations: of the wavelets on a plane.
+        lmax: largest multipole on the sphere; left out, 2 nside.
+        mask: file of a map of the same grid; cells where it is 0 do not count.
+        edges: of a plane: periodic, or open where opposite ones do not join.
+        precision: of the computation.
+        seed: of the Gaussian field to compare with.
+    """
+
+    kind: ClassVar[str] = "scatter stats"
+
+    file: str = ""
+    _: KW_ONLY
+    field: str | None = None
+    family: Family = Family.COVARIANCE
+    scales: int | None = None
+    orientations: int = 4
+    lmax: int | None = None
+    mask: str | None = None
+    edges: Edges = Edges.PERIODIC
+    precision: Precision = Precision.SINGLE
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SynthesisExperiment(StatisticsExperiment):
+    """New maps with the scattering statistics of an example.
+
+    Args:
+        file: FITS image or HEALPix table, .npy, .npz, NetCDF or HDF5.
+        field: which map of the file: I, Q, U, a column, an extension, a variable; not needed where
+            there is one.
+        family: covariance, wst or wph.
+        scales: number of dyadic scales, the finest first; left out, as many as fit well.
+        orientations: of the wavelets on a plane.
+        lmax: largest multipole on the sphere; left out, 2 nside.
+        mask: file of a map of the same grid; cells where it is 0 do not count. Samples have no
+            mask.
+        edges: of a plane: periodic, or open where opposite ones do not join.
+        precision: of the computation.
+        seed: of the first sample; each further one has the next.
+        samples: number of new maps.
+        start: gaussian (with the power of the example at each scale) or white noise.
+        tolerance: objective to stop at; 1 is the scatter of maps of the same law.
+        max_iterations: of each sample.
+    """
+
+    kind: ClassVar[str] = "scatter synthesise"
+
+    samples: int = 1
+    start: Start = Start.GAUSSIAN
+    tolerance: float = 0.05
+    max_iterations: int = 500
+
+
+Experiment = (
+    SimulateExperiment
+    | SeparateExperiment
+    | ResampleExperiment
+    | StatisticsExperiment
+    | SynthesisExperiment
+)

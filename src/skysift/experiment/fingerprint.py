@@ -16,6 +16,7 @@ from skysift.experiment.config import (
     ResampleExperiment,
     SeparateExperiment,
     SimulateExperiment,
+    StatisticsExperiment,
 )
 from skysift.experiment.sources import MapSource
 from skysift.experiment.text import plain
@@ -48,6 +49,8 @@ class Fingerprint:
         settings = plain(experiment)
         if isinstance(experiment, ResampleExperiment):
             return Fingerprint._of_samples(experiment, settings)
+        if isinstance(experiment, StatisticsExperiment):
+            return Fingerprint._of_field(experiment, settings)
         if isinstance(experiment, SimulateExperiment):
             instrument, files = Instrument.of(experiment.instrument), []
         else:
@@ -68,6 +71,26 @@ class Fingerprint:
             )
         settings["file"] = Path(experiment.file).suffix
         hashed = {experiment.file: content_hash(experiment.file)}
+        return Fingerprint._made(experiment.kind, settings, hashed)
+
+    @staticmethod
+    def _of_field(experiment: StatisticsExperiment, settings: dict[str, Any]) -> Fingerprint:
+        if not experiment.file:
+            raise ValueError(
+                "file: expected a file with a map, got none. For instance skysift scatter stats "
+                "map.fits -o runs/map."
+            )
+        hashed = {}
+        for name in ("file", "mask"):
+            path = getattr(experiment, name)
+            if path is None:
+                continue
+            if not Path(path).is_file():
+                raise ValueError(
+                    f"{name}: expected a file with a map at {path}, got none. Check the path."
+                )
+            settings[name] = Path(path).suffix
+            hashed[path] = content_hash(path)
         return Fingerprint._made(experiment.kind, settings, hashed)
 
     @staticmethod

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +12,25 @@ from jaxtyping import Float, Int
 
 from skysift import resample
 from skysift.experiment.config import Estimate, ResampleExperiment
+from skysift.experiment.samples import Samples
 from skysift.experiment.text import unknown
-from skysift.resample import CellFit, Grouping, Method, Reduce, Sampling
+from skysift.resample import CellFit, FitOptions, Grouping, Method, Reduce, Sampling
+from skysift.resample.inverse import Given, fit_given
+from skysift.resample.krylov import Progress
+from skysift.resample.options import check_bounds
 
 _GROUP = "group_by"
 _INTERPOLATING = (Method.BILINEAR, Method.BICUBIC, Method.INVERSE_DISTANCE, Method.PSF)
 _PREDICTING = (Reduce.MEAN, Reduce.MEDIAN)
+_IN_PARTS = (*(one.value for one in _INTERPOLATING), Method.NEAREST.value, _GROUP)
 _OPTIONS = {
     "npt": ("psf", "inverse_distance"),
     "sigma_m": ("psf",),
     "threshold": ("psf",),
     "area": ("conservative",),
-    "memory_mb": ("nearest", "bilinear", "bicubic", "inverse_distance", "psf"),
+    "corners": ("conservative",),
+    "parent_level": _IN_PARTS,
+    "memory_mb": _IN_PARTS,
     "sigma": tuple(one.value for one in Method),
 }
 _FITTED = ("damping", "smoothness", "bounds", "errors")
@@ -78,73 +86,112 @@ class Recipe:
         """Whether cells are in the unit of the samples and stand for values at places."""
         return self.reduce is None or self.reduce in _PREDICTING
 
-    def relation(
-        self,
-        lon: Float[np.ndarray, " sample"],
-        lat: Float[np.ndarray, " sample"],
-        area: Float[np.ndarray, " sample"] | None = None,
-        cells: Int[np.ndarray, " cell"] | None = None,
-    ) -> Sampling:
+    @property
+    def in_parts(self) -> bool:
+        """Whether parent cells are worked through one after the other."""
+        made = self.experiment
+        return made.parent_level is not None or made.memory_mb is not None
+
+    def relation(self, samples: Samples, cells: Int[np.ndarray, " cell"] | None = None) -> Sampling:
         """Relation between samples and cells.
 
         Args:
-            lon: [degrees].
-            lat: [degrees].
-            area: of the samples [m2], for `conservative`; 1 if not given.
-            cells: numbers of the only cells wanted.
+            samples: with areas or footprints, if the method is to use them.
+            cells: numbers of the only cells wanted; all of them count, however few samples they
+                have.
         """
         made = self.experiment
-        options: dict[str, Any] = {
+        common: dict[str, Any] = {
             "cells": cells,
             "ellipsoid": made.ellipsoid,
             "nest": not made.ring,
         }
         if self.method == Method.CONSERVATIVE.value:
-            areas = 1.0 if area is None else area
-            return resample.conservative(lon, lat, made.level, areas, **options)
-        for name in ("npt", "sigma_m", "threshold", "memory_mb"):
-            value = getattr(made, name)
-            if value is not None:
-                options[name] = value
-        method = Method.NEAREST.value if self.reduce is not None else self.method
-        build = {
-            Method.NEAREST.value: resample.nearest,
-            Method.BILINEAR.value: resample.bilinear,
-            Method.BICUBIC.value: resample.bicubic,
-            Method.INVERSE_DISTANCE.value: resample.inverse_distance,
-            Method.PSF.value: resample.psf,
+            seen = samples.footprints
+            if seen is not None:
+                return resample.footprints(
+                    seen.lon, seen.lat, made.level, edges=seen.edges, **common
+                )
+            areas = 1.0 if samples.area is None else samples.area
+            return resample.conservative(samples.lon, samples.lat, made.level, areas, **common)
+        if cells is not None and self.method == Method.PSF.value:
+            common["threshold"] = 0.0
+        return self.interpolation(samples.lon, samples.lat, made.level, **common)
+
+    @property
+    def interpolation(self) -> Callable[..., Sampling]:
+        """The method with its options, without those that the engine calls cells and figure."""
+        made = self.experiment
+        given = {name: getattr(made, name) for name in ("npt", "sigma_m", "threshold")}
+        method = Method.NEAREST if self.reduce is not None else Method(self.method)
+        build: Callable[..., Sampling] = {
+            Method.NEAREST: resample.nearest,
+            Method.BILINEAR: resample.bilinear,
+            Method.BICUBIC: resample.bicubic,
+            Method.INVERSE_DISTANCE: resample.inverse_distance,
+            Method.PSF: resample.psf,
         }[method]
-        return build(lon, lat, made.level, **options)
+        options = {name: value for name, value in given.items() if value is not None}
+        return functools.partial(build, **options)
+
+    def given(
+        self,
+        samples: Samples,
+        *,
+        progress: Progress | None = None,
+        reference_variance: Float[np.ndarray, " row"] | None = None,
+        **options: Any,
+    ) -> Given:
+        """What a fit is told besides the values.
+
+        Args:
+            samples: with standard deviations, if they are to be weighed.
+            progress: called after each iteration.
+            reference_variance: of the sample that the smoothness is compared with.
+            **options: fields of `FitOptions`, before those of the experiment.
+
+        Raises:
+            ValueError: for options out of range.
+        """
+        made = self.experiment
+        own: dict[str, Any] = {
+            "damping": made.damping,
+            "smoothness": made.smoothness,
+            "max_iter": made.max_iterations,
+            "tol": made.tolerance,
+            "seed": made.seed,
+        }
+        return Given(
+            options=FitOptions(**(own | options)),
+            noise_variance=self._variance(samples),
+            bounds=check_bounds(made.bounds),
+            progress=progress,
+            reference_variance=reference_variance,
+        )
 
     def cells(
-        self,
-        relation: Sampling,
-        values: Float[np.ndarray, "row sample"],
-        sigma: Float[np.ndarray, " sample"] | None,
+        self, relation: Sampling, samples: Samples, **given: Any
     ) -> tuple[Float[np.ndarray, "row cell"], CellFit | None]:
-        """Cells of samples, and the fit if it is one."""
-        variance = None
-        if sigma is not None:  # a sample whose noise is not known says nothing
-            variance = np.where(np.isfinite(sigma), sigma, np.inf) ** 2
+        """Cells of samples, and the fit if it is one.
+
+        Args:
+            relation: of the samples.
+            samples: that they are made of.
+            **given: what `given` takes.
+        """
+        values = samples.values
         if self.reduce is not None:
             return Grouping(relation, self.reduce).average(values), None
         if self.estimate is Estimate.AVERAGE:
-            return relation.average(values, variance), None
-        made = self.experiment
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", resample.NotConverged)  # the status is told
-            fit = resample.fit(
-                relation,
-                values,
-                noise_variance=variance,
-                bounds=made.bounds,
-                damping=made.damping,
-                smoothness=made.smoothness,
-                max_iter=made.max_iterations,
-                tol=made.tolerance,
-                seed=made.seed,
-            )
+            return relation.average(values, self._variance(samples)), None
+        fit = fit_given(relation, values, self.given(samples, **given))  # the status is told
         return np.asarray(fit.values), fit
+
+    def _variance(self, samples: Samples) -> Float[np.ndarray, " sample"] | None:
+        """Noise variances; a sample whose noise is not known says nothing."""
+        if samples.sigma is None:
+            return None
+        return np.where(np.isfinite(samples.sigma), samples.sigma, np.inf) ** 2
 
     def _check(self) -> None:
         made = self.experiment
@@ -165,8 +212,29 @@ class Recipe:
             raise ValueError(
                 f"hold_out: expected 0 for none or at least 2, got {made.hold_out}. Try 10."
             )
+        self._check_parts()
         if made.hold_out and not self.predicts:
             raise ValueError(
                 f"hold_out: expected a method that predicts samples, got {made.method}. Leave it "
                 "out, or choose psf."
+            )
+
+    def _check_parts(self) -> None:
+        """Refuse what needs all samples at once where parent cells are worked through."""
+        made = self.experiment
+        if not self.in_parts:
+            return
+        if made.parent_level is not None and made.memory_mb is not None:
+            raise ValueError(
+                f"parent_level: expected none with memory_mb, got {made.parent_level}. Give one of "
+                "them; parent cells are chosen to fit the memory."
+            )
+        if made.memory_mb is not None and not made.memory_mb > 0.0:
+            raise ValueError(
+                f"memory_mb: expected a number of MiB above 0, got {made.memory_mb}. Try 500."
+            )
+        if made.errors and made.sigma is None:
+            raise ValueError(
+                "errors: expected --sigma where parent cells are worked through one by one, got "
+                "none; each would find another noise. Name standard deviations with --sigma."
             )

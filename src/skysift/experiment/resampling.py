@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import importlib.util
-import re
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,31 +13,59 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from skysift.experiment.config import Estimate, ResampleExperiment
+from skysift.experiment.cell_files import asks_zarr, read_cells, write_cells, write_fits
+from skysift.experiment.cell_values import CellValues, extremes
+from skysift.experiment.config import ResampleExperiment
 from skysift.experiment.fingerprint import Fingerprint
+from skysift.experiment.held_out import hold_out
+from skysift.experiment.parts import Parts
 from skysift.experiment.recipe import Recipe
 from skysift.experiment.runs import Order
 from skysift.experiment.samples import Samples, Wanted, read_samples
 from skysift.experiment.text import to_text
-from skysift.report.resampling import HeldOut, Prediction, ResampleView, write_resample_page
+from skysift.report.resample_view import COUNTS, ERROR, RESIDUAL, HeldOut, ResampleView, Residuals
+from skysift.report.resampling import write_resample_page
 from skysift.report.sheet import Origin
-from skysift.resample import CellFit, Reduce, Sampling, Status
+from skysift.resample import Ellipsoid, Reduce
 from skysift.resample.files import cell_coordinate
-from skysift.store.dataset import write_dataset
-from skysift.store.fits import Column, Precision, write_columns
+from skysift.store.dataset import read_dataset, write_dataset
 from skysift.store.manifest import Manifest
-from skysift.store.run import EXPERIMENT, REPORT, drafted
+from skysift.store.run import EXPERIMENT, REPORT, Run, drafted
 
 if TYPE_CHECKING:
     import xarray as xr
 
-CELLS, MAP = "cells.nc", "cells.fits"
-"""Files of the cells."""
+KIND = ResampleExperiment.kind
+"""Kind of such a run in its manifest."""
 
-MAX_FITS_LEVEL = 12
-"""Finest level of which a FITS map is written; few programs read finer ones."""
+QUALITY = "quality.nc"
+"""File of how well the cells explain the samples."""
 
 _UNITLESS = (Reduce.COUNT, Reduce.PRODUCT)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is told while samples are brought onto cells.
+
+    Args:
+        stage: called with the name of what begins.
+        iteration: called after each iteration of a fit with its number and the residuals.
+        part: called after each parent cell with how many are done and how many there are.
+    """
+
+    stage: Callable[[str], None] | None = None
+    iteration: Callable[[int, Float[np.ndarray, " row"]], None] | None = None
+    part: Callable[[int, int], None] | None = None
+
+    def begin(self, stage: str) -> None:
+        """Tell what begins."""
+        if self.stage is not None:
+            self.stage(stage)
+
+
+UNWATCHED = Watch()
+"""Of work that nobody looks at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,73 +75,72 @@ class Resampled:
     Args:
         recipe: how.
         samples: what they were made of.
-        relation: between samples and cells.
-        values: of the cells, NaN where missing.
-        errors: standard deviation of the cells, or `None`.
-        residuals: samples minus cells at the samples, `None` where cells are something else.
-        fit: `None` for an average.
+        cells: what came of them.
         held_out: `None` if nothing was.
     """
 
     recipe: Recipe
     samples: Samples
-    relation: Sampling
-    values: Float[np.ndarray, "row cell"]
-    errors: Float[np.ndarray, "row cell"] | None
-    residuals: Float[np.ndarray, "row sample"] | None
-    fit: CellFit | None
+    cells: CellValues
     held_out: HeldOut | None
-
-    @property
-    def converged(self) -> bool:
-        """Whether no fit ended at its limit of iterations."""
-        return self.fit is None or self.fit.status is not Status.ITERATION_LIMIT
 
     @property
     def units(self) -> list[str]:
         """Unit of each row of cells, as far as the file says."""
         if self.recipe.reduce in _UNITLESS:
-            return [""] * len(self.values)
+            return [""] * len(self.cells.values)
         return [one.unit for one in self.samples.fields for _ in one.rows]
+
+    @property
+    def ellipsoid(self) -> Ellipsoid:
+        """On which the cells are."""
+        return Ellipsoid.of(self.recipe.experiment.ellipsoid)
 
     def to_dataset(self) -> xr.Dataset:
         """Cells with the attributes that xdggs reads, one variable for each quantity."""
         import xarray as xr
 
-        relation = self.relation
+        cells = self.cells
         variables: dict[str, Any] = {}
         start = 0
         for one in self.samples.fields:
             shape = one.values.shape[:-1]
             stop = start + int(np.prod(shape, dtype=int))
-            dims, size = (*one.axes, "cells"), (*shape, relation.n_cells)
-            made = self.values[start:stop].reshape(size)
             hidden = ("units",) if self.recipe.reduce in _UNITLESS else ()
             kept = {key: text for key, text in one.attributes.items() if key not in hidden}
-            variables[one.name] = (dims, made, kept)
-            if self.errors is not None:
-                units = {k: v for k, v in one.attributes.items() if k == "units"}
-                made = self.errors[start:stop].reshape(size)
-                variables[f"{one.name}_error"] = (dims, made, units)
+            units = {key: text for key, text in kept.items() if key == "units"}
+            rms = {"long_name": "rms of samples minus cells at the samples linked to the cell"}
+            for ending, made, attributes in (
+                ("", cells.values, kept),
+                (ERROR, cells.errors, units),
+                (RESIDUAL, cells.local, units | rms),
+            ):
+                if made is not None:
+                    shaped = made[start:stop].reshape(*shape, cells.grid.size)
+                    variables[one.name + ending] = ((*one.axes, "cells"), shaped, attributes)
             start = stop
-        counts = {"long_name": "number of samples linked to the cell"}
-        variables["samples_per_cell"] = ("cells", relation.samples_per_cell, counts)
+        linked = {"long_name": "number of samples linked to the cell"}
+        variables[COUNTS] = ("cells", cells.counts, linked)
         coordinates = {
             axis: made for one in self.samples.fields for axis, made in one.coordinates.items()
         }
         return xr.Dataset(
             variables,
-            coords=coordinates | cell_coordinate(relation.grid, relation.ellipsoid),
+            coords=coordinates | cell_coordinate(cells.grid, self.ellipsoid),
             attrs={"method": self.recipe.experiment.method, "estimate": self.recipe.name},
         )
 
 
-def resample_samples(recipe: Recipe, samples: Samples) -> Resampled:
+def resample_samples(
+    recipe: Recipe, samples: Samples, *, folder: Path | None = None, watch: Watch = UNWATCHED
+) -> Resampled:
     """Bring samples onto cells.
 
     Args:
         recipe: how.
         samples: what.
+        folder: where parent cells that are done are kept, if they are worked through one by one.
+        watch: what is told meanwhile.
 
     Raises:
         ValueError: for coordinates out of range, or settings that are.
@@ -122,29 +150,33 @@ def resample_samples(recipe: Recipe, samples: Samples) -> Resampled:
         >>> field = SampledField("t", np.array([1.0, 3.0, 5.0]))
         >>> samples = Samples(np.array([10.0, 11.0, 80.0]), np.array([0.0, 1.0, 2.0]), (field,))
         >>> recipe = Recipe.of(ResampleExperiment(level=2, method="group_by:max"))
-        >>> resample_samples(recipe, samples).values.tolist()
+        >>> resample_samples(recipe, samples).cells.values.tolist()
         [[3.0, 5.0]]
     """
-    values = samples.values
-    relation = recipe.relation(samples.lon, samples.lat, samples.area)
-    cells, fit = recipe.cells(relation, values, samples.sigma)
-    errors = None
-    if recipe.experiment.errors and fit is not None:
-        errors = np.sqrt(fit.variance().values)
-    residuals = values - relation.resample(cells) if recipe.predicts else None
-    held_out = _hold_out(recipe, samples) if recipe.experiment.hold_out else None
-    return Resampled(recipe, samples, relation, cells, errors, residuals, fit, held_out)
+    watch.begin(recipe.name)
+    if recipe.in_parts:
+        cells = Parts.of(recipe, samples).cells(folder, watch.part)
+    else:
+        cells = CellValues.of(recipe, samples, recipe.relation(samples), progress=watch.iteration)
+    held_out = None
+    if recipe.experiment.hold_out:
+        held_out = hold_out(recipe, samples, lambda name: watch.begin(f"held out: {name}"))
+    return Resampled(recipe, samples, cells, held_out)
 
 
-def resample_run(experiment: ResampleExperiment, order: Order) -> Resampled | None:
+def resample_run(
+    experiment: ResampleExperiment, order: Order, watch: Watch = UNWATCHED
+) -> Resampled | None:
     """Read samples, bring them onto cells, and write cells and a page.
 
     The cells are `cells.nc`, or the Zarr store itself where the directory is called `*.zarr`, and
-    up to level 12 `cells.fits` with them.
+    up to level 12 `cells.fits` with them. Where parent cells are worked through one by one, those
+    that are done are kept in a folder beside the run (`DIR.tasks`) until the run is complete.
 
     Args:
         experiment: what to do.
         order: where the run goes.
+        watch: what is told meanwhile.
 
     Returns:
         The cells; `None` if the run is complete already.
@@ -154,48 +186,58 @@ def resample_run(experiment: ResampleExperiment, order: Order) -> Resampled | No
         OSError: if the disk is full.
     """
     recipe = Recipe.of(experiment)
-    zarr = _asks_zarr(order.output)
+    zarr = asks_zarr(order.output)
     mark = Fingerprint.of(experiment)
     if order.earlier(mark) is not None:
         return None
-    head = Manifest("resample", mark.config_hash, order.command, experiment.seed)
+    head = Manifest(KIND, mark.config_hash, order.command, experiment.seed)
+    kept = order.output.with_name(f"{order.output.name}.tasks") / mark.config_hash[:16]
     with drafted(order.output, head) as draft:
         draft.inputs.update(mark.inputs)
         text = to_text(experiment)
         draft.write_text(EXPERIMENT, text)
         with draft.stage("read"):
             samples = read_samples(experiment.file, _wanted(experiment))
+        _check_names(samples)
         order.check()
         with draft.stage("resample"):
-            found = resample_samples(recipe, samples)
+            found = resample_samples(
+                recipe, samples, folder=kept if recipe.in_parts else None, watch=watch
+            )
         order.check()
         draft.summary.update(summary(found))
+        shown = view(found)
         with draft.stage("write"):
-            _write(draft.directory, found, zarr=zarr)
+            write_cells(draft.directory, found.to_dataset(), zarr=zarr)
+            write_dataset(draft.directory / QUALITY, shown.quality())
+            rows = zip(shown.rows, shown.values, shown.units, strict=True)
+            named = {title: (values, unit) for title, values, unit in rows}
+            write_fits(draft.directory, named, shown.grid, shown.counts)
         with draft.stage("report"):
             write_resample_page(
                 draft.directory / REPORT,
-                view(found),
+                shown,
                 origin=Origin(text, order.command, draft.manifest(head).facts()),
             )
+    shutil.rmtree(kept, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        kept.parent.rmdir()  # unless it holds parts of another experiment
     return found
 
 
 def summary(found: Resampled) -> dict[str, Any]:
     """The result in a few numbers."""
+    cells = found.cells
     numbers: dict[str, Any] = {
         "method": found.recipe.experiment.method,
-        "level": found.relation.level,
+        "level": cells.level,
         "samples": found.samples.size,
         "samples dropped": found.samples.dropped,
-        "cells": found.relation.n_cells,
-        "converged": found.converged,
+        "cells": cells.grid.size,
+        "converged": cells.converged,
     }
-    if found.fit is not None:
-        numbers |= {
-            "iterations": found.fit.iterations,
-            "damping": float(np.mean(found.fit.damping)),
-        }
+    if cells.damping is not None:
+        numbers |= {"iterations": cells.iterations, "damping": float(np.mean(cells.damping))}
     if found.held_out is not None:
         for one in found.held_out.predictions:
             numbers[f"held-out rms, {one.name}"] = one.rms[0]
@@ -204,24 +246,40 @@ def summary(found: Resampled) -> dict[str, Any]:
 
 def view(found: Resampled) -> ResampleView:
     """What the page shows."""
-    fit = found.fit
+    cells, residuals = found.cells, None
+    if cells.residuals is not None and cells.local is not None:
+        residuals = Residuals.of(cells.residuals, cells.local)
     return ResampleView(
         source=found.recipe.experiment.file,
         name=found.recipe.name,
-        relation=found.relation,
+        grid=cells.grid,
+        ellipsoid=found.ellipsoid,
+        quantities=tuple(one.name for one in found.samples.fields for _ in one.rows),
         rows=tuple(found.samples.rows),
         units=tuple(found.units),
-        values=found.values,
-        errors=found.errors,
-        ranges=tuple((float(np.nanmin(v)), float(np.nanmax(v))) for v in found.samples.values),
-        residuals=found.residuals,
+        values=cells.values,
+        errors=cells.errors,
+        ranges=extremes(found.samples.values),
+        counts=cells.counts,
+        samples=found.samples.size,
+        covered=float(cells.covered.mean()),
         dropped=found.samples.dropped,
-        damping=None if fit is None else tuple(float(one) for one in np.ravel(fit.damping)),
-        statuses=() if fit is None else tuple(one.value for one in fit.statuses),
-        iterations=0 if fit is None else fit.iterations,
-        converged=found.converged,
+        residuals=residuals,
+        damping=cells.damping,
+        statuses=tuple(one.value for one in cells.statuses),
+        iterations=cells.iterations,
+        converged=cells.converged,
         held_out=found.held_out,
     )
+
+
+def stored_view(run: Run) -> ResampleView:
+    """What the page of a stored run shows.
+
+    Raises:
+        ValueError: if its files are missing or damaged.
+    """
+    return ResampleView.of(read_cells(run.path), read_dataset(run.path / QUALITY))
 
 
 def _wanted(experiment: ResampleExperiment) -> Wanted:
@@ -229,103 +287,20 @@ def _wanted(experiment: ResampleExperiment) -> Wanted:
     return Wanted(experiment.value, **{name: getattr(experiment, name) for name in names})
 
 
-def _hold_out(recipe: Recipe, samples: Samples) -> HeldOut:
-    """Every so-manyth sample, predicted from the others by the recipe and by simpler ones."""
-    experiment = recipe.experiment
-    left = np.arange(samples.size) % experiment.hold_out == experiment.hold_out - 1
-    if not left.any():
+def _check_names(samples: Samples) -> None:
+    """Refuse quantities that would take the names of others in the file of cells."""
+    axes = {axis for one in samples.fields for axis in one.axes}
+    names = {one.name for one in samples.fields}
+    derived = {f"{name}{ending}": name for name in names for ending in (ERROR, RESIDUAL)}
+    for name in names | axes:
+        if name in (COUNTS, "cells", "cell_ids") or name in derived:
+            what = f"what is told of {derived[name]}" if name in derived else "what cells have"
+            raise ValueError(
+                f"value: expected names that the file of cells does not use for {what}, got "
+                f"{name!r}. Resample it on its own, or rename it in the file."
+            )
+    if names & axes:
         raise ValueError(
-            f"hold_out: expected at least {experiment.hold_out} samples, got {samples.size}. Leave "
-            "it out, or choose a smaller number."
+            f"value: expected quantities that are no axes, got {min(names & axes)!r}. Resample it "
+            "on its own, or rename it in the file."
         )
-    recipes = {one.name: one for one in (recipe, *_simpler(recipe))}
-    truth = samples.values[:, left]
-    predicted = [_predict(one, samples, left) for one in recipes.values()]
-    common = np.isfinite(truth) & np.all([np.isfinite(one) for one in predicted], axis=0)
-    predictions = tuple(
-        Prediction(
-            name,
-            int(np.sum(np.isfinite(one) & np.isfinite(truth))),
-            tuple(
-                float(np.sqrt(np.mean((a - b)[c] ** 2))) if c.any() else np.nan
-                for a, b, c in zip(one, truth, common, strict=True)
-            ),
-        )
-        for name, one in zip(recipes, predicted, strict=True)
-    )
-    return HeldOut(int(np.isfinite(truth).sum()), int(common.sum()), predictions)
-
-
-def _simpler(recipe: Recipe) -> list[Recipe]:
-    """Methods to compare with: nearest and bilinear, with nothing to choose."""
-    made = recipe.experiment
-    plain = dict.fromkeys(("npt", "sigma_m", "threshold", "area", "damping", "bounds", "estimate"))
-    common = dataclasses.replace(made, **plain, smoothness=0.0, errors=False, hold_out=0)
-    others = [("nearest", Estimate.AVERAGE), ("bilinear", Estimate.AVERAGE)]
-    if recipe.estimate is Estimate.FIT:
-        others.append(("bilinear", Estimate.FIT))
-    return [
-        Recipe.of(dataclasses.replace(common, method=method, estimate=estimate))
-        for method, estimate in others
-    ]
-
-
-def _predict(recipe: Recipe, samples: Samples, left: np.ndarray) -> Float[np.ndarray, "row held"]:
-    """Values at samples from cells of the others."""
-    parts = [samples.area, samples.sigma]
-    area, sigma = (None if part is None else part[~left] for part in parts)
-    relation = recipe.relation(samples.lon[~left], samples.lat[~left], area)
-    cells, _ = recipe.cells(relation, samples.values[:, ~left], sigma)
-    out = np.full((len(cells), int(left.sum())), np.nan)
-    for row, known in enumerate(np.isfinite(cells)):
-        if known.any():
-            ids = relation.cell_ids[known]
-            there = recipe.relation(samples.lon[left], samples.lat[left], cells=ids)
-            out[row] = there.resample(cells[row][np.isin(relation.cell_ids, there.cell_ids)])
-    return out
-
-
-def _write(folder: Path, found: Resampled, *, zarr: bool) -> None:
-    dataset, relation = found.to_dataset(), found.relation
-    if zarr:
-        _write_zarr(folder, dataset)
-    else:
-        write_dataset(folder / CELLS, dataset)
-    if relation.level <= MAX_FITS_LEVEL:
-        rows = zip(found.samples.rows, found.values, found.units, strict=True)
-        columns: dict[str, Column] = {}
-        for title, row, unit in rows:
-            name = _column(title)
-            name = f"{name}_{len(columns)}" if name in columns else name
-            columns[name] = Column(row, unit.encode("ascii", "ignore").decode())
-        columns["SAMPLES"] = Column(relation.samples_per_cell.astype(float))
-        write_columns(folder / MAP, columns, relation.grid, precision=Precision.DOUBLE)
-
-
-def _write_zarr(folder: Path, dataset: xr.Dataset) -> None:
-    """Write a store among the other files of a run.
-
-    Consolidated metadata keep readers from taking those files for arrays; the store is made apart
-    because the writer would.
-    """
-    apart = folder / "store.partial"
-    dataset.to_zarr(apart, mode="w", zarr_format=2, consolidated=True)
-    for part in apart.iterdir():
-        part.replace(folder / part.name)
-    apart.rmdir()
-
-
-def _column(title: str) -> str:
-    """Name of a FITS column."""
-    return re.sub(r"[^A-Z0-9]+", "_", title.upper()).strip("_")
-
-
-def _asks_zarr(output: Path) -> bool:
-    if output.suffix != ".zarr":
-        return False
-    if importlib.util.find_spec("zarr") is None:
-        raise ValueError(
-            f"output: expected zarr to be installed for {output}. Run: pip install zarr, or choose "
-            "a directory without .zarr for NetCDF."
-        )
-    return True

@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
+from skysift.experiment.sample_choice import (
+    coordinate,
+    degrees,
+    numbers,
+    pick,
+    sample_axes,
+    unit_of,
+)
 from skysift.experiment.sample_files import listing, opened
-from skysift.grid import UNSEEN
+from skysift.resample import Edges
+from skysift.resample.check import MAX_LON
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_UNITS = {
-    "lon": ("degrees_east", "degree_east", "degrees_e", "degree_e", "degreee", "degreese"),
-    "lat": ("degrees_north", "degree_north", "degrees_n", "degree_n", "degreen", "degreesn"),
-}
-_STANDARD = {"lon": "longitude", "lat": "latitude"}
-_NAMES = {
-    "lon": ("lon", "longitude", "lons", "longitudes", "long", "nav_lon"),
-    "lat": ("lat", "latitude", "lats", "latitudes", "nav_lat"),
-}
-_KEPT = ("units", "long_name", "standard_name")
+_KEPT = ("long_name", "standard_name")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class Wanted:
         values: names of the measured values.
         lon: name of the longitudes; found by CF attributes or common names by default.
         lat: name of the latitudes.
+        corners: names of the longitudes and latitudes of the corners of footprints, as CF bounds:
+            with an axis for the corners behind those of the samples, or two bounds for each
+            longitude and latitude of a regular grid.
         sigma: name of the standard deviations of the values.
         area: name of the areas that the samples stand for [m2].
         fill: number that stands for a missing value, besides what the file itself declares.
@@ -48,6 +51,7 @@ class Wanted:
     values: tuple[str, ...]
     lon: str | None = None
     lat: str | None = None
+    corners: tuple[str, str] | None = None
     sigma: str | None = None
     area: str | None = None
     fill: float | None = None
@@ -79,13 +83,37 @@ class SampledField:
     @property
     def rows(self) -> list[str]:
         """A title for each row of values, in C order."""
-        shape = self.values.shape[:-1]
-        if not shape:
-            return [self.name]
-        return [
-            f"{self.name} [{', '.join(f'{a} {i}' for a, i in zip(self.axes, at, strict=True))}]"
-            for at in np.ndindex(*shape)
-        ]
+        return row_titles(self.name, self.axes, self.values.shape[:-1])
+
+
+def row_titles(name: str, axes: tuple[str, ...], shape: tuple[int, ...]) -> list[str]:
+    """Titles of the rows of a quantity with leading axes, in C order.
+
+    Examples:
+        >>> row_titles("tb", ("time",), (2,)), row_titles("tb", (), ())
+        (['tb [time 0]', 'tb [time 1]'], ['tb'])
+    """
+    if not shape:
+        return [name]
+    return [
+        f"{name} [{', '.join(f'{a} {i}' for a, i in zip(axes, at, strict=True))}]"
+        for at in np.ndindex(*shape)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Footprints:
+    """What samples have seen.
+
+    Args:
+        lon: of the corners, in order around each footprint [degrees].
+        lat: [degrees].
+        edges: what joins them.
+    """
+
+    lon: Float[np.ndarray, "sample corner"]
+    lat: Float[np.ndarray, "sample corner"]
+    edges: Edges = Edges.GREAT_CIRCLE
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +126,7 @@ class Samples:
         fields: what was measured there.
         sigma: standard deviations of the values, or `None`.
         area: [m2], or `None`.
+        footprints: or `None`.
         dropped: number of samples of the file that have no coordinates, or no value at all.
     """
 
@@ -106,6 +135,7 @@ class Samples:
     fields: tuple[SampledField, ...]
     sigma: Float[np.ndarray, " sample"] | None = None
     area: Float[np.ndarray, " sample"] | None = None
+    footprints: Footprints | None = None
     dropped: int = 0
 
     @property
@@ -123,6 +153,19 @@ class Samples:
         """A title for each of them."""
         return [title for one in self.fields for title in one.rows]
 
+    def taken(self, chosen: Bool[np.ndarray, " sample"] | Int[np.ndarray, " part"]) -> Samples:
+        """Some of the samples: those where a mask is true, or by their numbers."""
+        seen = self.footprints
+        return replace(
+            self,
+            lon=self.lon[chosen],
+            lat=self.lat[chosen],
+            fields=tuple(replace(one, values=one.values[..., chosen]) for one in self.fields),
+            sigma=None if self.sigma is None else self.sigma[chosen],
+            area=None if self.area is None else self.area[chosen],
+            footprints=seen and replace(seen, lon=seen.lon[chosen], lat=seen.lat[chosen]),
+        )
+
 
 def read_samples(path: str | Path, wanted: Wanted) -> Samples:
     """Read samples; swaths and grids are flattened, further axes become rows of a batch.
@@ -133,7 +176,9 @@ def read_samples(path: str | Path, wanted: Wanted) -> Samples:
 
     Raises:
         ValueError: for names that are not there or not unique (with what the file holds), shapes
-            that do not fit, arrays that are no numbers, or no sample with a value.
+            that do not fit, arrays that are no numbers, coordinates beyond the poles or in other
+            units than degrees and radians, weights that are not positive, or no sample with a
+            value.
     """
     with opened(path) as arrays:
         if not wanted.values:
@@ -141,124 +186,95 @@ def read_samples(path: str | Path, wanted: Wanted) -> Samples:
                 f"value: expected the name of what was measured, got none. {listing(arrays)} Say "
                 "it with --value."
             )
-        values = [_pick(arrays, "value", name) for name in wanted.values]
-        lon, lat = (_coordinate(arrays, values[0], key, given) for key, given in _axes_of(wanted))
-        axes = _sample_axes(values[0], lon, lat)
-        lon_values, lat_values = (_at_samples(one, values[0], axes, wanted) for one in (lon, lat))
-        fields = [_field(one, axes, wanted) for one in values]
-        if len({one.name for one in fields}) < len(fields):
-            full = [str(one.name).replace("/", "_") for one in values]
-            fields = [replace(one, name=name) for one, name in zip(fields, full, strict=True)]
-        extra = [
-            None if name is None else _at_samples(_pick(arrays, key, name), values[0], axes, wanted)
+        values = [pick(arrays, "value", name) for name in wanted.values]
+        lon, lat = (_of_all(arrays, values, key, getattr(wanted, key)) for key in ("lon", "lat"))
+        axes = sample_axes(values[0], lon, lat)
+        layout = Layout({axis: values[0].sizes[axis] for axis in axes})
+        sigma, area = (
+            None
+            if name is None
+            else numbers(layout.spread(pick(arrays, key, name)), wanted.fill).ravel()
             for key, name in (("sigma", wanted.sigma), ("area", wanted.area))
-        ]
-    size = lon_values.size
-    kept = np.isfinite(lon_values) & np.isfinite(lat_values)
-    known = [np.isfinite(one.values).reshape(-1, size).any(axis=0) for one in fields]
-    kept &= np.any(known, axis=0)
+        )
+        samples = Samples(
+            degrees(layout.spread(lon), "lon", wanted.fill).ravel(),
+            degrees(layout.spread(lat), "lat", wanted.fill).ravel(),
+            _named_apart([_field(one, axes, wanted) for one in values], values),
+            sigma,
+            area,
+            _footprints(arrays, layout, wanted),
+        )
+    kept = _kept(samples)
     if not kept.any():
         raise ValueError(
-            f"value: expected samples with coordinates and a value, got none among {size} in "
-            f"{path}. Check --lon, --lat and --fill."
+            f"value: expected samples with coordinates and a value, got none among {samples.size} "
+            f"in {path}. Check --lon, --lat and --fill."
         )
-    return Samples(
-        lon_values[kept],
-        lat_values[kept],
-        tuple(replace(one, values=one.values[..., kept]) for one in fields),
-        *(None if one is None else one[kept] for one in extra),
-        dropped=int(size - kept.sum()),
-    )
+    _check(samples, kept, layout, wanted)
+    return replace(samples.taken(kept), dropped=int(samples.size - kept.sum()))
 
 
-def _axes_of(wanted: Wanted) -> tuple[tuple[str, str | None], ...]:
-    return ("lon", wanted.lon), ("lat", wanted.lat)
+@dataclass(frozen=True)
+class Layout:
+    """How samples lie in a file.
+
+    Args:
+        sizes: lengths of the axes along which they lie, in their order.
+    """
+
+    sizes: Mapping[str, int]
+
+    def spread(self, array: xr.DataArray, *more: str) -> xr.DataArray:
+        """An array with all axes of the samples, in their order, and some more behind them.
+
+        Raises:
+            ValueError: if it has others.
+        """
+        if not set(array.dims) <= {*self.sizes, *more}:
+            raise ValueError(
+                f"{array.name}: expected one number per sample ({', '.join(self.sizes)}), got axes "
+                f"{', '.join(map(str, array.dims))}."
+            )
+        missing = {axis: size for axis, size in self.sizes.items() if axis not in array.dims}
+        return array.expand_dims(missing).transpose(*self.sizes, *more)
+
+    def place(self, sample: int) -> str:
+        """Where a sample stands in the file, counted from 0."""
+        if len(self.sizes) == 1:
+            return f"sample {sample}"
+        at = np.unravel_index(sample, tuple(self.sizes.values()))
+        return ", ".join(f"{axis} {i}" for axis, i in zip(self.sizes, at, strict=True))
 
 
-def _pick(arrays: Mapping[str, xr.DataArray], option: str, name: str) -> xr.DataArray:
-    """Array of a name, of its last part, or a column of it."""
-    found = [full for full in arrays if f"/{full}".endswith(f"/{name}")]
-    if name in arrays:
-        found = [name]
-    if len(found) == 1:
-        return arrays[found[0]].rename(found[0])
-    head, _, column = name.rpartition(":")
-    if not found and head and column.isdecimal():
-        table = _pick(arrays, option, head)
-        if table.ndim == 2 and int(column) < table.shape[1]:
-            return table[:, int(column)].rename(name)
-        raise ValueError(
-            f"{option}: expected a column of a table, got {name!r} of an array of shape "
-            f"{table.shape}. Columns count from 0."
-        )
-    what = f"one of {', '.join(found)}" if found else "the name of an array"
-    raise ValueError(f"{option}: expected {what}, got {name!r}. {listing(arrays)}")
-
-
-def _coordinate(
-    arrays: Mapping[str, xr.DataArray], value: xr.DataArray, key: str, given: str | None
+def _of_all(
+    arrays: Mapping[str, xr.DataArray], values: list[xr.DataArray], key: str, given: str | None
 ) -> xr.DataArray:
-    """Longitudes or latitudes that belong to a value."""
-    if given is not None:
-        return _pick(arrays, key, given)
-    fitting = {n: a for n, a in arrays.items() if a.ndim and set(a.dims) <= set(value.dims)}
-    named = [
-        name for name in fitting if name.rpartition("/")[2].strip().lower() in _NAMES[key]
-    ] or [name for name, array in fitting.items() if _says(array, key)]
-    own = [name for name in named if name.rpartition("/")[2] in value.coords]
-    closest = _nearest_group(str(value.name), own or named)
-    if len(closest) != 1:
-        got = f"several ({', '.join(closest)})" if closest else "none"
+    """Longitudes or latitudes that all values have."""
+    found = [coordinate(arrays, value, key, given) for value in values]
+    names = {str(one.name): str(value.name) for one, value in zip(found, values, strict=True)}
+    if len(names) > 1:
+        told = ", ".join(f"{name} of {value}" for name, value in names.items())
         raise ValueError(
-            f"{key}: expected one array of {_STANDARD[key]}s that fits {value.name}, got {got}. "
-            f"Name it with --{key}. {listing(arrays)}"
+            f"{key}: expected the same places for all values, got {told}. Resample them one by "
+            f"one, or name what all have with --{key}."
         )
-    return arrays[closest[0]].rename(closest[0])
+    return found[0]
 
 
-def _says(array: xr.DataArray, key: str) -> bool:
-    """Whether CF attributes call an array longitude or latitude."""
-    unit = str(array.attrs.get("units", "")).lower()
-    return array.attrs.get("standard_name") == _STANDARD[key] or unit in _UNITS[key]
-
-
-def _nearest_group(name: str, found: list[str]) -> list[str]:
-    """Those whose group has most in common with that of a name."""
-    parts = name.split("/")
-
-    def shared(other: str) -> int:
-        equal = [a == b for a, b in zip(parts[:-1], other.split("/")[:-1], strict=False)]
-        return equal.index(False) if False in equal else len(equal)
-
-    most = max((shared(one) for one in found), default=0)
-    return [one for one in found if shared(one) == most]
-
-
-def _sample_axes(value: xr.DataArray, lon: xr.DataArray, lat: xr.DataArray) -> tuple[str, ...]:
-    """Axes of a value along which samples lie, in its order."""
-    used = {*lon.dims, *lat.dims}
-    ambiguous = {f"{dim}x" for dim in used} & {*value.dims} - used
-    if ambiguous or not used or not used <= {*value.dims}:
+def _named_apart(
+    fields: list[SampledField], arrays: list[xr.DataArray]
+) -> tuple[SampledField, ...]:
+    """Fields whose names differ, with their groups where need be."""
+    if len({one.name for one in fields}) < len(fields):
+        full = [str(one.name).replace("/", "_") for one in arrays]
+        fields = [replace(one, name=name) for one, name in zip(fields, full, strict=True)]
+    twice = [one.name for one in fields if sum(one.name == other.name for other in fields) > 1]
+    if twice:
         raise ValueError(
-            f"value: expected one for each longitude and latitude, got {value.name} "
-            f"{dict(value.sizes)}, {lon.name} {dict(lon.sizes)} and {lat.name} {dict(lat.sizes)}. "
-            "Choose others with --lon and --lat"
-            + (", or give NetCDF, whose axes have names." if ambiguous else ".")
+            f"value: expected each name once, got {twice[0]} {len(twice)} times. Leave out all "
+            "but one."
         )
-    return tuple(str(dim) for dim in value.dims if dim in used)
-
-
-def _at_samples(
-    array: xr.DataArray, value: xr.DataArray, axes: tuple[str, ...], wanted: Wanted
-) -> Float[np.ndarray, " sample"]:
-    """A coordinate for each sample."""
-    if not set(array.dims) <= set(axes):
-        raise ValueError(
-            f"{array.name}: expected one number per sample ({', '.join(axes)}), got axes "
-            f"{', '.join(map(str, array.dims))}."
-        )
-    missing = {axis: value.sizes[axis] for axis in axes if axis not in array.dims}
-    return _numbers(array.expand_dims(missing).transpose(*axes), wanted.fill).ravel()
+    return tuple(fields)
 
 
 def _field(array: xr.DataArray, axes: tuple[str, ...], wanted: Wanted) -> SampledField:
@@ -269,7 +285,7 @@ def _field(array: xr.DataArray, axes: tuple[str, ...], wanted: Wanted) -> Sample
             f"{dict(array.sizes)}. Resample it on its own."
         )
     leading = tuple(str(dim) for dim in array.dims if dim not in axes)
-    values = _numbers(array.transpose(*leading, *axes), wanted.fill)
+    values = numbers(array.transpose(*leading, *axes), wanted.fill)
     shape = tuple(array.sizes[axis] for axis in leading)
     coordinates = {
         axis: (axis, array.coords[axis].values, dict(array.coords[axis].attrs))
@@ -277,27 +293,79 @@ def _field(array: xr.DataArray, axes: tuple[str, ...], wanted: Wanted) -> Sample
         if axis in array.coords
     }
     attributes = {key: str(array.attrs[key]) for key in _KEPT if key in array.attrs}
-    if "Units" in array.attrs:  # HDF-EOS
-        units = array.attrs["Units"]
-        attributes.setdefault("units", units.decode() if isinstance(units, bytes) else str(units))
+    if unit_of(array):
+        attributes = {"units": unit_of(array)} | attributes
     name = str(array.name).rpartition("/")[2]
     samples = math.prod(array.sizes[axis] for axis in axes)
     return SampledField(name, values.reshape(*shape, samples), leading, coordinates, attributes)
 
 
-def _numbers(array: xr.DataArray, fill: float | None) -> Float[np.ndarray, "..."]:
-    """Values as float64, NaN where missing."""
-    if array.dtype.kind not in "iufb":
+def _footprints(
+    arrays: Mapping[str, xr.DataArray], layout: Layout, wanted: Wanted
+) -> Footprints | None:
+    """Corners of footprints; two bounds of each coordinate are those of a regular grid."""
+    if wanted.corners is None:
+        return None
+    lon, lat = (pick(arrays, "corners", name) for name in wanted.corners)
+    more = [[str(dim) for dim in one.dims if dim not in layout.sizes] for one in (lon, lat)]
+    sizes = {one.sizes[dim] for one, dims in zip((lon, lat), more, strict=True) for dim in dims}
+    if any(len(dims) != 1 for dims in more) or len(sizes) != 1 or sizes == {1}:
         raise ValueError(
-            f"{array.name}: expected numbers, got {array.dtype}. Choose another array, or convert "
-            "it to numbers first."
+            "corners: expected longitudes and latitudes with the axes of the samples and one for "
+            f"the corners, got {lon.name} {dict(lon.sizes)} and {lat.name} {dict(lat.sizes)}."
         )
-    values = array.values
-    missing = np.zeros(values.shape, dtype=bool)
-    if fill is not None:
-        missing = values == (values.dtype.type(fill) if values.dtype.kind == "f" else fill)
-    values = values.astype(np.float64)
-    # UNSEEN is what HEALPix files say for missing; it is in single precision there.
-    unseen = np.abs(values - UNSEEN) <= 1e-5 * abs(UNSEEN)
-    values[missing | unseen | ~np.isfinite(values)] = np.nan
-    return values
+    lons, lats = (
+        degrees(layout.spread(one, *dims), key, wanted.fill).reshape(-1, *sizes)
+        for one, dims, key in zip((lon, lat), more, ("lon", "lat"), strict=True)
+    )
+    if sizes == {2}:
+        return Footprints(lons[:, [0, 1, 1, 0]], lats[:, [0, 0, 1, 1]], Edges.LONLAT)
+    return Footprints(lons, lats)
+
+
+def _kept(samples: Samples) -> Bool[np.ndarray, " sample"]:
+    """Samples with coordinates and any value."""
+    return (
+        np.isfinite(samples.lon)
+        & np.isfinite(samples.lat)
+        & np.isfinite(samples.values).any(axis=0)
+    )
+
+
+def _check(
+    samples: Samples, kept: Bool[np.ndarray, " sample"], layout: Layout, wanted: Wanted
+) -> None:
+    """Refuse coordinates and weights that cannot be, with their places in the file."""
+    places = [("lon", samples.lon, MAX_LON), ("lat", samples.lat, 90.0)]
+    if samples.footprints is not None:
+        places += [("corners", one, MAX_LON) for one in samples.footprints.lon.T]
+        places += [("corners", one, 90.0) for one in samples.footprints.lat.T]
+    for key, values, limit in places:
+        expected = f"degrees from -{limit:g} to {limit:g}"
+        fill = "Where such a number stands for a missing value, say --fill {value:g}; else check "
+        _refuse(key, values, kept & (np.abs(values) > limit), layout, expected, f"{fill}--{key}.")
+    for key, what in (("sigma", "standard deviations"), ("area", "areas [m2]")):
+        values = getattr(samples, key)
+        if values is None:
+            continue
+        # What is missing in sigma leaves its sample out; an area has to be known.
+        bad = ~(values > 0.0) & (np.isfinite(values) if key == "sigma" else True)
+        expected = f"positive {what} in {getattr(wanted, key)}"
+        fix = f"Mend them, or leave out --{key}."
+        _refuse(key, values, kept & bad, layout, expected, fix)
+
+
+def _refuse(
+    key: str,
+    values: Float[np.ndarray, " sample"],
+    bad: Bool[np.ndarray, " sample"],
+    layout: Layout,
+    expected: str,
+    fix: str,
+) -> None:
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise ValueError(
+            f"{key}: expected {expected}, got {values[first]:g} at {layout.place(first)} of the "
+            f"file ({int(bad.sum())} such values). {fix.format(value=values[first])}"
+        )

@@ -18,9 +18,18 @@ from skysift.experiment.config import (
     ResampleExperiment,
     SeparateExperiment,
     SimulateExperiment,
+    StatisticsExperiment,
+    SynthesisExperiment,
 )
 
-_E = TypeVar("_E", SimulateExperiment, SeparateExperiment, ResampleExperiment)
+_E = TypeVar(
+    "_E",
+    SimulateExperiment,
+    SeparateExperiment,
+    ResampleExperiment,
+    StatisticsExperiment,
+    SynthesisExperiment,
+)
 
 
 def load(path: str | Path, kind: type[_E]) -> _E:

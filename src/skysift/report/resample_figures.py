@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import enum
 import math
 from dataclasses import dataclass
 
@@ -10,17 +10,20 @@ import healpy as hp
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from skysift.grid import Grid, Ordering
-from skysift.report.map_figures import VALUE, Sky
+from skysift.report.map_figures import SIGNED, VALUE, Sky
+from skysift.report.resample_view import Residuals
+from skysift.report.sheet import number
 from skysift.report.sky_plot import AbstractProjection, Caps, Mollweide
 from skysift.report.style import (
     BLUE,
     INK,
     WIDTH,
+    diverging,
     new_figure,
     robust_range,
     styled,
@@ -65,6 +68,21 @@ class FromOutside(AbstractProjection):
         return -x, y
 
 
+class Scale(enum.Enum):
+    """What the colours of a map span."""
+
+    RANGE = "range of the values"
+    FROM_ZERO = "from zero"
+    SIGNED = "as far below zero as above"
+
+    def colours(self, values: Float[np.ndarray, " cell"]) -> tuple[Colormap, Normalize]:
+        """Colours of values."""
+        if self is Scale.SIGNED:
+            return SIGNED, diverging(values)
+        low, high = robust_range(values)
+        return VALUE, Normalize(0.0 if self is Scale.FROM_ZERO else low, high)
+
+
 class CellMap:
     """Pictures of cells; cells that are finer than a picture's elements are drawn as means.
 
@@ -73,8 +91,8 @@ class CellMap:
     """
 
     def __init__(self, grid: Grid) -> None:
-        self.level = grid.require_nside().bit_length() - 1
-        nested = _nested(grid)
+        self.level = grid.level
+        nested = grid.nested
         self.projection = FromOutside(_zoomed(nested, self.level))
         self.shown = min(self.level, _finest(self.projection))
         parents = nested >> 2 * (self.level - self.shown)
@@ -93,8 +111,7 @@ class CellMap:
         rows: list[Float[np.ndarray, " cell"]],
         labels: list[str],
         titles: list[str],
-        *,
-        counts: bool = False,
+        *scales: Scale,
     ) -> Figure:
         """Maps below each other.
 
@@ -102,18 +119,19 @@ class CellMap:
             rows: values of the cells.
             labels: of the colour bars.
             titles: of the maps.
-            counts: whether the colours start at zero.
+            *scales: of the colours of each map; one for all, or of the range of each by default.
         """
         columns = 1 if len(rows) == 1 else 2
         count = math.ceil(len(rows) / columns)
         sky = Sky(self._grid, count, columns, projection=self.projection)
         with styled():
             figure, panels = sky.panels()
-            for axes, values, label, title in zip(panels.flat, rows, labels, titles, strict=False):
+            scales = scales if len(scales) == len(rows) else (scales or (Scale.RANGE,)) * len(rows)
+            for axes, values, label, title, scale in zip(
+                panels.flat, rows, labels, titles, scales, strict=False
+            ):
                 shown = self._mean(values)
-                low, high = robust_range(shown)
-                norm = Normalize(0.0 if counts else low, high)
-                sky.draw(axes, shown, VALUE, norm, label, title)
+                sky.draw(axes, shown, *scale.colours(shown), label, title)
                 _fine_graticule(axes, self.projection)
             for axes in panels.flat[len(rows) :]:
                 axes.set_visible(False)
@@ -140,24 +158,20 @@ def counts_figure(counts: Int[np.ndarray, " cell"]) -> Figure:
     return figure
 
 
-def residuals_figure(
-    residuals: Float[np.ndarray, "row sample"], rows: tuple[str, ...], units: tuple[str, ...]
-) -> Figure:
-    """Histograms of samples minus cells."""
-    count = len(residuals)
+def residuals_figure(residuals: Residuals, rows: tuple[str, ...], units: tuple[str, ...]) -> Figure:
+    """Histograms of samples minus cells of the first rows."""
+    count = len(rows)
     columns = min(count, 3)
     with styled():
         figure = new_figure(2.9 * math.ceil(count / columns))
         panels = figure.subplots(math.ceil(count / columns), columns, squeeze=False)
-        for axes, values, title, unit in zip(panels.flat, residuals, rows, units, strict=False):
-            finite = values[np.isfinite(values)]
-            low, high = robust_range(finite, 0.5)
-            limit = max(abs(low), abs(high))
-            edges = np.linspace(-limit, limit, 81).tolist()
-            axes.hist(np.clip(finite, -limit, limit), edges, color=BLUE)
-            spread = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
+        for row, (title, unit) in enumerate(zip(rows, units, strict=True)):
+            axes, counts, limit = panels.flat[row], residuals.counts[row], residuals.limit[row]
+            edges = np.linspace(-limit, limit, counts.size + 1)
+            axes.stairs(counts, edges, fill=True, color=BLUE)
             label = "sample − cells" + (f" [{unit}]" if unit else "")
-            axes.set(xlabel=label, ylabel="samples", title=f"{title}: rms {spread:.3g}")
+            name = f"{title}: rms {number(float(residuals.rms[row]))}"
+            axes.set(xlabel=label, ylabel="samples", title=name)
         for axes in panels.flat[count:]:
             axes.set_visible(False)
     return figure
@@ -184,20 +198,10 @@ def _zoomed(nested: Int[np.ndarray, " cell"], level: int) -> AbstractProjection:
     return Caps(((float(lon[0]), float(lat[0])),), radius)
 
 
-def _nested(grid: Grid) -> Int[np.ndarray, " cell"]:
-    if grid.ordering is Ordering.NESTED:
-        return grid.index
-    return hp.ring2nest(grid.require_nside(), grid.index)
-
-
-@functools.singledispatch
 def _shown_area(projection: AbstractProjection) -> float:
     """Area of the sphere that a projection shows [sr]."""
-    return 4.0 * math.pi
-
-
-@_shown_area.register
-def _(projection: Caps) -> float:
+    if not isinstance(projection, Caps):
+        return 4.0 * math.pi
     cap = 2.0 * math.pi * (1.0 - math.cos(math.radians(projection.radius)))
     return len(projection.centres) * cap
 
@@ -224,8 +228,8 @@ def _fine_graticule(axes: Axes, projection: FromOutside) -> None:
     for centre, scale, write, upright in ((lat, 1.0, _north, False), (lon, slope, _east, True)):
         step = min(_STEPS, key=lambda one: abs(one * scale - radius / 2.5))
         first = math.ceil((centre - radius / scale) / step)
-        for number in range(first, math.floor((centre + radius / scale) / step) + 1):
-            line = np.full(201, number * step)
+        for count in range(first, math.floor((centre + radius / scale) / step) + 1):
+            line = np.full(201, count * step)
             along = np.linspace(-radius, radius, 201)
             if upright:
                 x, y = projection.forward(line, np.clip(lat + along, -89.99, 89.99))
@@ -238,7 +242,7 @@ def _fine_graticule(axes: Axes, projection: FromOutside) -> None:
             axes.text(
                 float(x[seen[0]]),
                 float(y[seen[0]]),
-                write(number * step),
+                write(count * step),
                 fontsize=7,
                 ha="center" if upright else "right",
                 va="top" if upright else "center",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
-from skysift.report.resample_figures import CellMap, counts_figure, residuals_figure
+from skysift.report.resample_figures import CellMap, Scale, counts_figure, residuals_figure
+from skysift.report.resample_view import HeldOut, ResampleView
 from skysift.report.sheet import (
     UNKNOWN,
     Listing,
@@ -17,83 +16,12 @@ from skysift.report.sheet import (
     Sheet,
     Tile,
     number,
-    rms,
     write_sheet,
 )
-from skysift.resample import Sampling
 from skysift.resample.cells import cell_side_m
 
 _SHOWN = 6
 _ROOM = 0.1  # of the range of the samples, that sharpened maxima may leave it by
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """How well samples that were left out are predicted.
-
-    Args:
-        name: of the method.
-        predicted: number of values that it predicts.
-        rms: of the differences, where all methods predict a value, for each row.
-    """
-
-    name: str
-    predicted: int
-    rms: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Comparison of methods at samples that were left out.
-
-    Args:
-        values: number of known values that were left out.
-        compared: number of them that all methods predict.
-        predictions: of the method asked first, then of others.
-    """
-
-    values: int
-    compared: int
-    predictions: tuple[Prediction, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class ResampleView:
-    """What the page shows.
-
-    Args:
-        source: file of the samples.
-        name: method and estimate.
-        relation: between samples and cells.
-        rows: a title for each row of values.
-        units: of the rows.
-        values: of the cells.
-        errors: standard deviations of the cells, or `None`.
-        ranges: least and largest sample of each row.
-        residuals: samples minus cells at the samples, or `None`.
-        dropped: samples of the file that were left out.
-        damping: of each row, or `None` for an average.
-        statuses: of each row of a fit.
-        iterations: of the fit.
-        converged: whether every row of the fit did.
-        held_out: or `None`.
-    """
-
-    source: str
-    name: str
-    relation: Sampling
-    rows: tuple[str, ...]
-    units: tuple[str, ...]
-    values: Float[np.ndarray, "row cell"]
-    errors: Float[np.ndarray, "row cell"] | None
-    ranges: tuple[tuple[float, float], ...]
-    residuals: Float[np.ndarray, "row sample"] | None
-    dropped: int
-    damping: tuple[float, ...] | None
-    statuses: tuple[str, ...]
-    iterations: int
-    converged: bool
-    held_out: HeldOut | None
 
 
 def write_resample_page(
@@ -115,12 +43,11 @@ def write_resample_page(
     Raises:
         OSError: if the file cannot be written; then nothing is left behind.
     """
-    relation = view.relation
     fitted = view.damping is not None
     ended = "Converged" if view.converged else "Not converged: raise --max-iterations or --damping"
     sheet = Sheet(
         title="Resampling",
-        lead=f"{Path(view.source).name} · level {relation.level} · {view.name}",
+        lead=f"{Path(view.source).name} · level {view.level} · {view.name}",
         verdict=ended if fitted else "Averaged",
         good=view.converged,
         tiles=tuple(_tiles(view)),
@@ -148,17 +75,14 @@ def held_out_table(held: HeldOut, rows: tuple[str, ...]) -> Listing:
 
 
 def _tiles(view: ResampleView) -> list[Tile]:
-    relation, counts = view.relation, view.relation.samples_per_cell
+    counts, level = view.counts, view.level
     dropped = "" if not view.dropped else f"{view.dropped:,} without place or value left out"
     known = int(np.isfinite(view.values).any(axis=0).sum())
-    side = cell_side_m(relation.level, relation.ellipsoid) / 1e3
-    covered = relation.covered.mean()
+    side = cell_side_m(level, view.ellipsoid) / 1e3
     tiles = [
-        Tile("samples", f"{relation.n_samples:,}", dropped or f"{covered:.2%} covered by cells"),
-        Tile(
-            "cells", f"{known:,}", f"with a value, {known / relation.grid.npix:.3%} of the sphere"
-        ),
-        Tile("level", str(relation.level), f"cells {number(side)} km wide"),
+        Tile("samples", f"{view.samples:,}", dropped or f"{view.covered:.2%} covered by cells"),
+        Tile("cells", f"{known:,}", f"with a value, {known / view.grid.npix:.3%} of the sphere"),
+        Tile("level", str(level), f"cells {number(side)} km wide"),
         Tile(
             "samples per cell",
             number(float(np.median(counts))),
@@ -168,11 +92,11 @@ def _tiles(view: ResampleView) -> list[Tile]:
     if view.residuals is not None:
         unit = f" {view.units[0]}" if view.units[0] else ""
         tiles.append(
-            Tile("residual", number(rms(view.residuals[0])) + unit, f"rms of {view.rows[0]}")
+            Tile("residual", number(float(view.residuals.rms[0])) + unit, f"rms of {view.rows[0]}")
         )
     if view.damping is not None:
         remark = f"of {view.rows[0]}; {view.iterations} iterations"
-        tiles.append(Tile("damping", number(view.damping[0]), remark))
+        tiles.append(Tile("damping", number(float(view.damping[0])), remark))
     return tiles
 
 
@@ -212,9 +136,9 @@ def _tables(view: ResampleView) -> list[Listing]:
         if view.errors is not None:
             row.append(number(float(np.nanmedian(view.errors[index]))))
         if view.residuals is not None:
-            row.append(number(rms(view.residuals[index])))
+            row.append(number(float(view.residuals.rms[index])))
         if view.damping is not None:
-            row += [number(view.damping[index]), view.statuses[index]]
+            row += [number(float(view.damping[index])), view.statuses[index]]
         rows.append(tuple(row))
     tables = [Listing("cells", "Cells", tuple(columns), tuple(rows))]
     if view.held_out is not None:
@@ -223,7 +147,7 @@ def _tables(view: ResampleView) -> list[Listing]:
 
 
 def _pictures(view: ResampleView) -> list[Picture]:
-    drawn = CellMap(view.relation.grid)
+    drawn = CellMap(view.grid)
     shown = slice(0, _SHOWN)
     titles = list(view.rows[shown])
     labels = [f"[{unit}]" if unit else "" for unit in view.units[shown]]
@@ -246,7 +170,7 @@ def _pictures(view: ResampleView) -> list[Picture]:
                 drawn.draw(list(view.errors[shown]), labels, titles),
             )
         )
-    counts = view.relation.samples_per_cell
+    counts = view.counts
     pictures += [
         Picture.of(
             "coverage",
@@ -257,7 +181,7 @@ def _pictures(view: ResampleView) -> list[Picture]:
                 [np.where(counts > 0, counts, np.nan)],
                 ["samples per cell"],
                 ["coverage"],
-                counts=True,
+                Scale.FROM_ZERO,
             ),
         ),
         Picture.of(
@@ -269,7 +193,7 @@ def _pictures(view: ResampleView) -> list[Picture]:
     ]
     if view.residuals is None:
         return pictures
-    local = np.sqrt(view.relation.average(view.residuals[shown] ** 2))
+    local = view.residuals.local[shown]
     return [
         *pictures,
         Picture.of(
@@ -277,13 +201,13 @@ def _pictures(view: ResampleView) -> list[Picture]:
             "Residuals at the samples",
             "Samples minus the cells at their places; the outermost bars hold the outliers. A "
             "shifted or lopsided peak asks for a finer level or another method.",
-            residuals_figure(view.residuals[shown], tuple(titles), view.units[shown]),
+            residuals_figure(view.residuals, tuple(titles), view.units[shown]),
         ),
         Picture.of(
             "residual-map",
             "Residuals on the sphere",
             "Their rms around each cell. Coasts and fronts show what cells of this size cannot "
             "follow; stripes along the swath are the instrument's.",
-            drawn.draw(list(local), labels, titles, counts=True),
+            drawn.draw(list(local), labels, titles, Scale.FROM_ZERO),
         ),
     ]

@@ -1,0 +1,129 @@
+"""skysift scatter."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+from rich.table import Table
+
+from skysift.cli.common import Done, Options, typed_command, warn
+from skysift.cli.interrupts import check
+from skysift.cli.scatter_progress import ScatterProgress
+from skysift.experiment.config import StatisticsExperiment, SynthesisExperiment
+from skysift.experiment.text import to_text
+
+if TYPE_CHECKING:
+    from skysift.experiment.scattering import Scattered
+
+STATS_EXAMPLES = """
+Examples:
+
+    skysift scatter stats cloud.fits -o runs/cloud
+    skysift scatter stats sky.fits --field I --mask mask.fits --scales 6 -o runs/sky
+    skysift scatter stats ocean.nc --field sst --edges open --family wst -o runs/ocean
+"""
+
+SYNTHESISE_EXAMPLES = """
+Examples:
+
+    skysift scatter synthesise cloud.fits --samples 4 -o runs/clouds
+    skysift scatter synthesise dust.fits --field I --scales 5 --samples 2 -o runs/dust
+    skysift scatter synthesise cib.npy --edges open --tolerance 0.02 --max-iterations 2000 \\
+        -o runs/cib
+"""
+
+
+def commands() -> App:
+    """The commands of scattering statistics."""
+    app = App(
+        name="scatter",
+        help="Scattering statistics of maps, and new maps with the same statistics.",
+    )
+    app.command(stats, help_epilogue=STATS_EXAMPLES)
+    app.command(synthesise, help_epilogue=SYNTHESISE_EXAMPLES)
+    return app
+
+
+def stats(
+    experiment_: Annotated[StatisticsExperiment, Parameter(name="*")] = StatisticsExperiment(),  # noqa: B008
+    *,
+    options: Options = Options(),  # noqa: B008
+) -> Done:
+    """Compute the scattering statistics of a map on a plane or on the sphere.
+
+    Writes statistics.nc (of the map, and of a Gaussian field with its power spectrum), measures.nc
+    (spectrum, PDF, Minkowski functionals, peaks, bispectrum), report.html, experiment.yaml and
+    manifest.json into the directory that -o names. Cells that are NaN, infinite or UNSEEN do not
+    count. A complete run of the same configuration is not repeated.
+    """
+    return _run(experiment_, options)
+
+
+def synthesise(
+    experiment_: Annotated[SynthesisExperiment, Parameter(name="*")] = SynthesisExperiment(),  # noqa: B008
+    *,
+    options: Options = Options(),  # noqa: B008
+) -> Done:
+    """Make new maps with the scattering statistics of an example.
+
+    Writes the maps into samples/, as files of the kind of the example, besides what skysift scatter
+    stats writes. Samples that an interrupted run has made are not made again. Exit code 1 if a
+    sample did not reach the tolerance.
+    """
+    return _run(experiment_, options)
+
+
+def _run(experiment: StatisticsExperiment, options: Options) -> Done:
+    options.set_up()
+    if options.dry_run:
+        options.say(to_text(experiment).rstrip())
+        return Done()
+    from skysift.experiment.runs import Order
+    from skysift.experiment.scattering import scatter_run
+    from skysift.experiment.syntheses import Watch
+    from skysift.store.run import Run
+
+    order = Order(options.require_output(), typed_command(), options.overwrite, check)
+    asked = experiment.samples if isinstance(experiment, SynthesisExperiment) else 0
+    with (
+        warnings.catch_warnings(record=True) as told,
+        ScatterProgress(asked, quiet=options.quiet) as progress,
+    ):
+        warnings.simplefilter("always", UserWarning)
+        watch = Watch(progress.begin, progress.iterate, progress.end)
+        found = scatter_run(experiment, order, watch)
+    for message in dict.fromkeys(str(one.message) for one in told):
+        warn(message)
+    if found is None:
+        options.say(f"{order.output} is complete already; --overwrite makes it again")
+        return Done(0 if Run.open(order.output).manifest.summary.get("converged", True) else 1)
+    options.say(_table(found, [f"report: {order.output / 'report.html'}"]))
+    return Done(0 if found.view.converged else 1)
+
+
+def _table(found: Scattered, caption: Sequence[str]) -> Table:
+    from skysift.report.scattering import comparison
+
+    view = found.view
+    listing = comparison(view)
+    masked = f", {view.missing:,} cells masked or missing" if view.missing else ""
+    table = Table(
+        title=f"{view.n_coefficients:,} numbers of {view.family}, {view.size}{masked}",
+        caption="\n".join([*_torn(found), *caption]),
+        title_justify="left",
+        caption_justify="left",
+    )
+    for number, title in enumerate(listing.columns):
+        table.add_column(title, justify="left" if number < 2 else "right")
+    for row in listing.rows:
+        table.add_row(*row)
+    return table
+
+
+def _torn(found: Scattered) -> list[str]:
+    if not found.view.torn:
+        return []
+    return ["opposite edges do not join, and count as structure: say --edges open"]

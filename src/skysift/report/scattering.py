@@ -1,0 +1,325 @@
+"""The page of scattering statistics: what they are, and how good maps made from them are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from skysift.report.scattering_figures import (
+    OrderView,
+    correlation_figure,
+    history_figure,
+    maps_figure,
+    minkowski_figure,
+    pairs_figure,
+    scales_figure,
+    spectrum_figure,
+    structure_figure,
+    triples_figure,
+)
+from skysift.report.scattering_view import CORRELATION, LARGE, ScatteringView
+from skysift.report.sheet import (
+    UNKNOWN,
+    Listing,
+    Origin,
+    Picture,
+    Sheet,
+    Tile,
+    number,
+    write_sheet,
+)
+from skysift.scattering.morphology import MOMENTS
+
+_OFFSETS = {
+    "pdf": "PDF",
+    "area": "V0",
+    "length": "V1",
+    "genus": "V2",
+    "peaks": "peaks",
+    "bispectrum_0": "bispectrum",
+}
+
+
+def write_scattering_page(
+    path: str | Path, view: ScatteringView, *, origin: Origin = UNKNOWN
+) -> Path:
+    """Write the page.
+
+    Args:
+        path: of the HTML file.
+        view: what it shows.
+        origin: what it came of.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: if the file cannot be written; then nothing is left behind.
+    """
+    made = view.samples > 0
+    ended = (
+        "Converged" if view.converged else "Not converged: raise --max-iterations or --tolerance"
+    )
+    sheet = Sheet(
+        title="Synthesis" if made else "Scattering statistics",
+        lead=f"{Path(view.source).name} · {view.family} · {view.size}",
+        verdict=ended if made else "Computed",
+        good=view.converged,
+        tiles=tuple(_tiles(view)),
+        tables=tuple(_tables(view)),
+        pictures=tuple(_pictures(view)),
+        notes=_notes(view),
+        origin=origin,
+        footer="Scales count from 0, the finest.",
+    )
+    return write_sheet(path, sheet)
+
+
+def comparison(view: ScatteringView) -> Listing:
+    """How far each map is from the example, in a row for each."""
+    columns = ["map", "ended", "objective", "spectrum", "spectrum / chance"]
+    columns += [_OFFSETS[name] for name in _OFFSETS if name in view.curves]
+    columns += ["correlation"] if view.samples else []
+    spectrum = view.curves["spectrum"]
+    ratios = np.abs(spectrum.ratios()[:, LARGE:])
+    against = np.sqrt(np.nanmean((ratios / spectrum.chance[LARGE:]) ** 2, axis=1))
+    far = {name: view.curves[name].offsets() for name in _OFFSETS if name in view.curves}
+    correlation = view.curves[CORRELATION].values[:, :LARGE]
+    rows = []
+    for map in (*range(2, 2 + view.samples), 1):
+        told = ("–", "–")
+        if map >= 2:
+            descent = view.descents[map - 2]
+            ended = f"{descent.status}, {descent.history.size}"
+            told = (ended, number(descent.objective))
+        rows.append(
+            (
+                "Gaussian" if map == 1 else view.names[map],
+                *told,
+                f"{np.nanmedian(ratios[map]):.1%}",
+                _short(against[map]),
+                *(_short(values[map]) for values in far.values()),
+                *((_short(np.max(np.abs(correlation[map]))),) if view.samples else ()),
+            )
+        )
+    note = (
+        "Ended: how, and after how many iterations. Spectrum: median difference to the example's "
+        f"over all bands but the {LARGE} at the largest scales, where few modes count, and the "
+        "rms difference over that of two maps of one law. PDF, Minkowski functionals V0 to V2, "
+        "peaks and bispectrum: rms difference over the scatter of the example's parts; 1 is as "
+        "far as they are from each other. Correlation: the largest of those few bands. The "
+        "Gaussian field has the spectrum of the example and nothing else."
+    )
+    return Listing("comparison", "Against the example", tuple(columns), tuple(rows), note)
+
+
+def _short(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}"
+
+
+def _tiles(view: ScatteringView) -> list[Tile]:
+    cells = view.maps[0].size
+    masked = f"{view.missing:,} masked or missing" if view.missing else "none missing"
+    tiles = [
+        Tile("coefficients", f"{view.n_coefficients:,}", "real numbers"),
+        Tile("cells", f"{cells:,}", masked),
+    ]
+    skewness, kurtosis = view.curves["moments"].example[2:]
+    tiles.append(Tile("skewness", number(float(skewness)), "0 of a Gaussian field"))
+    tiles.append(Tile("kurtosis", number(float(kurtosis)), "excess, 0 of a Gaussian field"))
+    if not view.samples:
+        return tiles
+    spectrum = np.abs(view.curves["spectrum"].ratios()[2:, LARGE:])
+    length = view.curves["length"].offsets()
+    worst = max(one.objective for one in view.descents)
+    return [
+        Tile("samples", str(view.samples), f"objective at most {number(worst)}"),
+        *tiles,
+        Tile("spectrum", f"{np.nanmedian(spectrum):.1%}", "median difference over the bands"),
+        Tile(
+            "contours (V1)",
+            number(float(np.mean(length[2:]))),
+            f"of the scatter of parts; Gaussian field {number(float(length[1]))}",
+        ),
+    ]
+
+
+def _notes(view: ScatteringView) -> tuple[str, ...]:
+    notes = []
+    if view.torn:
+        notes.append(
+            f"Opposite edges of the map do not join: the step across them is {view.jump:.2g} times "
+            "that between neighbours. The statistics see it as structure. Say --edges open."
+        )
+    return tuple(notes)
+
+
+def _tables(view: ScatteringView) -> list[Listing]:
+    tables = [comparison(view)]
+    moments = view.curves["moments"]
+    rows = []
+    for index, name in enumerate(MOMENTS):
+        rows.append(
+            (
+                name,
+                *(
+                    f"{value:.3f}".replace("-", "−")
+                    for value in (
+                        moments.example[index],
+                        moments.scatter[index],
+                        moments.gaussian[index],
+                        *moments.samples[:, index],
+                    )
+                ),
+            )
+        )
+    columns = ("moment", "example", "scatter of parts", "Gaussian field", *view.names[2:])
+    note = "Mean and deviation in units of the example's; kurtosis is the excess over 3."
+    tables.append(Listing("moments", "Moments of the values", columns, tuple(rows), note))
+    return [*tables, _bands(view), *_summary(view)]
+
+
+def _bands(view: ScatteringView) -> Listing:
+    """The power spectrum band by band."""
+    spectrum = view.curves["spectrum"]
+    scale = "multipole" if view.sphere else "wave number"
+    ratios, chance = spectrum.ratios(), spectrum.chance
+    rows = tuple(
+        (
+            number(float(at)),
+            number(float(spectrum.example[band])),
+            _percent(chance[band]),
+            *(_percent(value) for value in ratios[1:, band]),
+        )
+        for band, at in enumerate(spectrum.at)
+    )
+    columns = (scale, "variance", "chance", "Gaussian field", *view.names[2:])
+    note = (
+        "Relative differences to the variance of the example in each band; chance is that of two "
+        "maps of one law, from the scatter of the parts."
+    )
+    return Listing("bands", "Power spectrum", columns, rows, note)
+
+
+def _percent(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.1%}".replace("-", "−")
+
+
+def _summary(view: ScatteringView) -> list[Listing]:
+    """Coefficients that belong to no scale."""
+    rows = []
+    for order in OrderView.all(view.statistics):
+        if order.scales:
+            continue
+        for index in range(order.values.shape[1]):
+            named = [
+                f"{axis} {values[index]}"
+                for axis, values in order.axes.items()
+                if np.ptp(order.axes[axis]) or len(values) == 1
+            ]
+            told = f"{order.name} ({', '.join(named)})" if order.values.shape[1] > 1 else order.name
+            rows.append((told, *(number(float(value)) for value in order.values[:, index])))
+    if not rows:
+        return []
+    columns = ("coefficient", *view.names)
+    unit = view.statistics.attrs["unit_of_maps"]
+    note = (
+        f"Of maps over {number(float(unit))}, the deviation of the example. The rest is the power "
+        "at scales that no wavelet covers: side 0 the finer, 1 the coarser."
+    )
+    return [Listing("summary", "Beyond the scales", columns, tuple(rows), note)]
+
+
+def _pictures(view: ScatteringView) -> list[Picture]:
+    more = max(view.samples - 4, 0)
+    rest = f" {more} more samples are in the folder of the run." if more else ""
+    pictures = [
+        Picture.of(
+            "maps",
+            "Maps",
+            "All on one colour scale. The samples should look like other parts of the same sky; "
+            f"the Gaussian field is what the power spectrum alone makes.{rest}",
+            maps_figure(view),
+        )
+    ]
+    if view.samples:
+        pictures += [
+            Picture.of(
+                "objective",
+                "Objective",
+                "Mean squared difference of the statistics to the example's over their sampling "
+                "variance. A plateau above the tolerance asks for more iterations.",
+                history_figure(view),
+            )
+        ]
+    pictures += [
+        Picture.of(
+            "spectrum",
+            "Power spectrum and values",
+            "Variance in bands half an octave wide. At the largest scales few modes count: two "
+            "maps of one law differ by as much as is shaded.",
+            spectrum_figure(view),
+        ),
+        Picture.of(
+            "minkowski",
+            "Minkowski functionals",
+            "Of the map smoothed to two cells. Shaded: the scatter of the parts of the example.",
+            minkowski_figure(view),
+        ),
+        Picture.of(
+            "structure",
+            "Peaks and bispectrum",
+            "A Gaussian field has no bispectrum. Triangles have two sides in the band and one in "
+            "it or in a coarser one.",
+            structure_figure(view),
+        ),
+    ]
+    if view.samples:
+        pictures += [
+            Picture.of(
+                "correlation",
+                "Memory of the example",
+                "Cell by cell. Samples near 1 at large scales have memorised the example: choose "
+                "fewer scales. Where few modes count, chance alone gives large values.",
+                correlation_figure(view),
+            ),
+        ]
+    return [*pictures, *_orders(view)]
+
+
+def _orders(view: ScatteringView) -> list[Picture]:
+    """The statistics themselves."""
+    orders = [one for one in OrderView.all(view.statistics) if one.scales]
+    single = [one for one in orders if one.scales == 1]
+    pictures = []
+    if single:
+        names = ", ".join(one.name for one in single)
+        pictures.append(
+            Picture.of(
+                "scales",
+                f"Statistics of one scale: {names}",
+                "With the amplitudes of the example, averaged over what is not shown; thin lines "
+                "are the orientations of the example.",
+                scales_figure(view, single),
+            )
+        )
+    for order in orders:
+        if order.scales == 2:
+            caption = (
+                "Averages over rotations, coarser scales up. Of a Gaussian field they vanish, but "
+                "for chance."
+                if order.name == "S3"
+                else "Averages over rotations, coarser scales up."
+            )
+            figure = pairs_figure(view, order)
+        elif order.scales == 3:
+            caption = (
+                "How the moduli at two finer scales vary together at a coarser one, averaged over "
+                "orientations."
+            )
+            figure = triples_figure(view, order)
+        else:
+            continue
+        pictures.append(Picture.of(order.name.lower(), order.name, caption, figure))
+    return pictures
