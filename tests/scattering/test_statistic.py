@@ -106,3 +106,8 @@ def test_traced_maps(statistic, field):
     mapped = jax.vmap(lambda one: statistic(one).vector)(red_noise((16, 16), batch=(2,)))
     expected = statistic(red_noise((16, 16), batch=(2,))).vector
     np.testing.assert_allclose(mapped, expected, atol=1e-12)
+
+
+def test_values_too_large_for_their_type_are_refused(statistic, field):
+    with pytest.raises(ValueError, match="maps: expected values whose powers float32 can hold"):
+        statistic((1e22 * field).astype(np.float32))

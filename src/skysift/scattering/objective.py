@@ -17,15 +17,15 @@ from skysift.scattering.statistics import Statistics
 class Objective(eqx.Module):
     """Mean squared difference between statistics and wanted ones over their sampling variances.
 
-    At 1 the statistics differ as those of two fields of the same law do; what is sought is well
-    below.
+    The mean is over the numbers of each order of statistics, and then over the orders. At 1 the
+    statistics differ as those of two fields of the same law do; what is sought is well below.
 
     Args:
         statistic: whose values are wanted.
         target: wanted moments, normalised, of one field.
         wanted: their vector.
         weights: of the difference in each number, the inverse of its sampling deviation over the
-            root of their number; zero for what does not vary.
+            root of how many count like it; zero for what does not vary.
         colour: from the unknowns to fields.
     """
 

@@ -161,6 +161,11 @@ class AbstractStatistic(eqx.Module):
                 f"every scale, got none {missing}, so that the statistics cannot be normalised. "
                 "Leave constant maps out, or choose fewer scales."
             )
+        if not all(np.isfinite(np.asarray(one)).all() for one in result.values):
+            raise ValueError(
+                f"maps: expected values whose powers {maps.dtype} can hold, got up to "
+                f"{np.max(np.abs(maps)):.3g}. Divide the maps by their standard deviation."
+            )
         return Statistics(result.values, self.layout, masked)
 
 
