@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_array
 
+from skysift.resample.kernels import normal_product
 from skysift.resample.sampling import Sampling
 
 _TOGETHER = 1 << 18
@@ -61,6 +62,26 @@ class LinkMatrix:
         for rows, matrix in others:
             total += matrix.T @ samples[rows]
         return total
+
+    def normal(
+        self, weight: Float[np.ndarray, "sample 1"], cells: Float[np.ndarray, "cell 1"]
+    ) -> Float[np.ndarray, "cell 1"]:
+        """A^T W A times one column, in one pass; of many columns scipy's two are as fast."""
+        total = np.zeros(self.n_cells, self.dtype)
+        for rows, matrix in self.blocks:
+            links = matrix.indices, matrix.data, self.degree
+            total += normal_product(*links, weight[rows, 0], cells[:, 0])
+        return total[:, None]
+
+    @functools.cached_property
+    def degree(self) -> int:
+        """Number of links of each sample, 0 where it is not the same for all."""
+        counts = {
+            int(extreme)
+            for _, matrix in self.blocks
+            for extreme in (np.diff(matrix.indptr).min(), np.diff(matrix.indptr).max())
+        }
+        return counts.pop() if len(counts) == 1 else 0
 
     def mapped(self, function: Callable[[np.ndarray], np.ndarray]) -> LinkMatrix:
         """The same links with a function of the weights."""
@@ -172,6 +193,8 @@ class NormalSystem:
         """The matrix times columns, without the damping."""
         if self.gram is not None:
             out = self.gram @ columns
+        elif columns.shape[1] == 1 and self.links.degree:
+            out = self.links.normal(self.weight, columns)
         else:
             samples = self.links @ columns
             if self.weighted:
