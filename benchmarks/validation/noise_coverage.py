@@ -3,7 +3,7 @@
 Noise realisations of one sky whose spectral parameters are constant in the patches that are fitted,
 so that nothing but noise separates estimate and truth. Writes `coverage.md` and `coverage.png`.
 
-    python benchmarks/validation/coverage.py --realisations 200
+    python benchmarks/validation/noise_coverage.py --realisations 200
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def main() -> None:
     for case in (GAUSSIAN, FINE, NOISY):
         outcomes.append(run(case, options.realisations, options.seed))
         print(table(outcomes[-1]))
-    repeat = f"Repeat with `python benchmarks/validation/coverage.py --seed {options.seed}`.\n"
+    repeat = f"Repeat with `python benchmarks/validation/noise_coverage.py --seed {options.seed}`.\n"
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "coverage.md").write_text(
         HEAD + "\n".join(table(outcome) for outcome in outcomes) + "\n" + repeat
