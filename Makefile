@@ -47,7 +47,7 @@ demo: $(STAMP)
 	@echo 'The report, one page for any browser: $(CURDIR)/demo/ptep/report.html'
 
 test: lint
-	$(BIN)/pytest --doctest-modules src tests
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --doctest-modules src tests
 
 lint: $(STAMP)
 	$(BIN)/ruff check
