@@ -213,7 +213,9 @@ def main() -> None:
     for case in (GAUSSIAN, FINE, NOISY):
         outcomes.append(run(case, options.realisations, options.seed))
         print(table(outcomes[-1]))
-    repeat = f"Repeat with `python benchmarks/validation/noise_coverage.py --seed {options.seed}`.\n"
+    repeat = (
+        f"Repeat with `python benchmarks/validation/noise_coverage.py --seed {options.seed}`.\n"
+    )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "coverage.md").write_text(
         HEAD + "\n".join(table(outcome) for outcome in outcomes) + "\n" + repeat

@@ -37,7 +37,7 @@ from skysift.scattering.morphology import Morphology, Observer
 from skysift.scattering.statistic import AbstractStatistic
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = 2
+SAMPLES = 1
 CHANCES = 20
 FRAME = 2
 MEASURES = ("pdf", "area", "length", "genus", "peaks", "bispectrum_0")
@@ -251,8 +251,8 @@ def page(results: dict[str, dict], tolerance: float) -> str:
     """The validation page."""
     lines = ["# Syntheses of real fields", ""]
     lines += [f"Written by `benchmarks/validation/syntheses.py` on {platform.machine()},"]
-    lines += [f"{len(os.sched_getaffinity(0))} cores. From one example of each field {SAMPLES}"]
-    lines += ["new ones are made with its scattering covariance, power spectrum and one-point"]
+    lines += [f"{len(os.sched_getaffinity(0))} cores. From one example of each field"]
+    lines += [f"{SAMPLES} is made with its scattering covariance, power spectrum and one-point"]
     lines += [f"distribution, until the objective is {tolerance:g}, where 1 is the scatter of"]
     lines += [
         "Gaussian fields. Fields with more structure scatter more, so that this is strict.",
