@@ -222,6 +222,8 @@ def measures_picture(results: dict[str, dict], path: Path) -> None:
     names = ("spectrum", "pdf", "area", "length", "genus")
     figure = Figure(figsize=(15, 2.6 * len(results)), layout="constrained")
     grid = figure.subplots(len(results), len(names), squeeze=False)
+    for axes, name in zip(grid[0], names, strict=True):
+        axes.set_title(name, fontsize=10)
     for row, (title, one) in zip(grid, results.items(), strict=True):
         for axes, name in zip(row, names, strict=True):
             true, sample, rival = (of.measures[name] for of in one["morphology"])
@@ -239,9 +241,6 @@ def measures_picture(results: dict[str, dict], path: Path) -> None:
                 axes.set(xscale="log", yscale="log", ylabel=title)
             if name == "pdf":
                 axes.set(yscale="log", ylim=(1e-4, 2.0))
-        if row is grid[0]:
-            for axes, name in zip(row, names, strict=True):
-                axes.set_title(name, fontsize=10)
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
     figure.savefig(path, dpi=90)
@@ -251,13 +250,12 @@ def page(results: dict[str, dict], tolerance: float) -> str:
     """The validation page."""
     lines = ["# Syntheses of real fields", ""]
     lines += [f"Written by `benchmarks/validation/syntheses.py` on {platform.machine()},"]
-    lines += [f"{len(os.sched_getaffinity(0))} cores. From one example of each field"]
-    lines += [f"{SAMPLES} is made with its scattering covariance, power spectrum and one-point"]
-    lines += [f"distribution, until the objective is {tolerance:g}, where 1 is the scatter of"]
+    lines += [f"{len(os.sched_getaffinity(0))} cores. From one example of each field new ones are"]
+    lines += [f"made ({SAMPLES} of each here) with its scattering covariance, power spectrum and"]
     lines += [
-        "Gaussian fields. Fields with more structure scatter more, so that this is strict.",
-        "",
+        f"one-point distribution, until the objective is {tolerance:g}, where 1 is the scatter"
     ]
+    lines += ["of Gaussian fields. Fields with more structure scatter more: this is strict.", ""]
     lines += ["| field | cells | numbers | seconds a sample | iterations | objective | status |"]
     lines += ["| --- | ---: | ---: | ---: | ---: | ---: | --- |"]
     for name, one in results.items():

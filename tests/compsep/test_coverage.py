@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "validation" / "coverage.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "validation" / "noise_coverage.py"
 
 
 @pytest.fixture(scope="module")

@@ -164,7 +164,8 @@ def _connected(address: str, timeout: float) -> Iterator[Client]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout=timeout)
+        # As a default client one that cannot connect would stay behind, and xarray use its locks.
+        client = Client(address, timeout=timeout, set_as_default=False)
     except (OSError, TimeoutError) as error:
         raise ConnectionError(
             f"executor: expected a Dask scheduler at {address}, got no answer in {timeout:g} s "

@@ -154,17 +154,17 @@ class AbstractStatistic(eqx.Module):
         masked: int,
     ) -> Statistics:
         result = _statistics(evaluated, jnp.asarray(maps), reference)
+        if not all(np.isfinite(np.asarray(one)).all() for one in result.values):
+            raise ValueError(
+                f"maps: expected values whose powers {maps.dtype} can hold, got up to "
+                f"{np.max(np.abs(maps)):.3g}. Divide the maps by their standard deviation."
+            )
         missing = self.blind(result.values if reference is None else reference.values)
         if missing:
             raise ValueError(
                 f"{'maps' if reference is None else 'reference'}: expected fields with power at "
                 f"every scale, got none {missing}, so that the statistics cannot be normalised. "
                 "Leave constant maps out, or choose fewer scales."
-            )
-        if not all(np.isfinite(np.asarray(one)).all() for one in result.values):
-            raise ValueError(
-                f"maps: expected values whose powers {maps.dtype} can hold, got up to "
-                f"{np.max(np.abs(maps)):.3g}. Divide the maps by their standard deviation."
             )
         return Statistics(result.values, self.layout, masked)
 
