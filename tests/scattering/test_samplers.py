@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from skysift.scattering import HMC, LBFGS, Adam, MeanField
-from skysift.scattering.samplers import Status
+from skysift.scattering.samplers import Status, Task
 
 
 class Bowl(eqx.Module):
@@ -41,7 +41,7 @@ def start(count, dtype=np.float64):
 
 def run(sampler, objective, at, tolerance=1e-6):
     calls = []
-    found = sampler.run(objective, at, KEY, tolerance, lambda *call: calls.append(call))
+    found = sampler.run(Task(objective, at, KEY, tolerance, lambda *call: calls.append(call)))
     assert found.unknowns.shape == at.shape
     assert found.unknowns.dtype == at.dtype
     assert len(found.status) == len(found.history) == len(at)
@@ -112,7 +112,7 @@ def test_hmc_draws_from_the_posterior():
 
 
 def test_same_key_same_draws():
-    a, b = (HMC(draws=5).run(BOWL, start(2), KEY, 0.1, lambda *_: None) for _ in range(2))
+    a, b = (HMC(draws=5).run(Task(BOWL, start(2), KEY, 0.1, lambda *_: None)) for _ in range(2))
     np.testing.assert_array_equal(a.unknowns, b.unknowns)
 
 

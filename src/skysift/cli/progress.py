@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from jaxtyping import Float
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
@@ -68,32 +74,39 @@ class Progress:
             self._console.print(line, soft_wrap=True)
 
 
-class SetProgress:
-    """How many tasks of a set have ended, with the time left, live on a terminal, else in lines.
+class LiveBar:
+    """A bar of tasks that lives while a block runs, on a terminal only.
 
     Args:
-        total: number of tasks.
-        done: that ended in an earlier attempt.
+        first: description of what begins.
+        total: number of tasks, `None` while it is not known.
+        done: tasks that are there already.
+        clock: column that shows the time.
         quiet: show nothing.
     """
 
-    def __init__(self, total: int, done: int, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        first: str,
+        total: int | None,
+        done: int = 0,
+        *,
+        clock: ProgressColumn | None = None,
+        quiet: bool = False,
+    ) -> None:
         self._console = Console(stderr=True, quiet=quiet)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            clock or TimeRemainingColumn(),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("separations", total=total, completed=done)
-        self._total, self._done, self._lost = total, done, 0
-        if done and total > done:
-            self._console.print(f"{done} of {total} separations are there already")
+        self._task = self._bar.add_task(first, total=total, completed=done)
 
-    def __enter__(self) -> SetProgress:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -104,6 +117,27 @@ class SetProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+
+    def _tell(self, line: str) -> None:
+        """A line for those who watch no terminal."""
+        if not self._console.is_terminal:
+            self._console.print(line, soft_wrap=True)
+
+
+class SetProgress(LiveBar):
+    """How many tasks of a set have ended, with the time left, live on a terminal, else in lines.
+
+    Args:
+        total: number of tasks.
+        done: that ended in an earlier attempt.
+        quiet: show nothing.
+    """
+
+    def __init__(self, total: int, done: int, *, quiet: bool = False) -> None:
+        super().__init__("separations", total, done, quiet=quiet)
+        self._total, self._done, self._lost = total, done, 0
+        if done and total > done:
+            self._console.print(f"{done} of {total} separations are there already")
 
     def update(self, outcome: Outcome) -> None:
         """Show a task that ended.
@@ -116,12 +150,10 @@ class SetProgress:
         self._lost += outcome.error is not None
         lost = f", {self._lost} lost" if self._lost else ""
         self._bar.update(self._task, completed=self._done, description=f"separations{lost}")
-        if not self._console.is_terminal:
-            line = f"{self._done}/{self._total} separations{lost}   {outcome.seconds:.1f} s"
-            self._console.print(line, soft_wrap=True)
+        self._tell(f"{self._done}/{self._total} separations{lost}   {outcome.seconds:.1f} s")
 
 
-class ResampleProgress:
+class ResampleProgress(LiveBar):
     """What samples on their way to cells are at, live on a terminal.
 
     Parent cells that are done, with the time left, are told in lines elsewhere.
@@ -131,30 +163,8 @@ class ResampleProgress:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet)
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("reading", total=None)
+        super().__init__("reading", None, quiet=quiet)
         self._stage, self._first = "", 0.0
-
-    def __enter__(self) -> ResampleProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
 
     def begin(self, stage: str) -> None:
         """Show what begins.
@@ -189,8 +199,7 @@ class ResampleProgress:
         check()
         told = f"{self._stage}, parent cells"
         self._bar.update(self._task, description=told, completed=done, total=total)
-        if not self._console.is_terminal:
-            self._console.print(f"{done}/{total} parent cells", soft_wrap=True)
+        self._tell(f"{done}/{total} parent cells")
 
 
 def set_table(finished: Sequence[Finished]) -> Table:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
+from rich.progress import TimeElapsedColumn
 
 from skysift.cli.common import number
 from skysift.cli.interrupts import check
+from skysift.cli.progress import LiveBar
 
 
-class ScatterProgress:
+class ScatterProgress(LiveBar):
     """What is being made, with the objective, live on a terminal; else a line for each sample.
 
     Args:
@@ -21,30 +18,8 @@ class ScatterProgress:
     """
 
     def __init__(self, samples: int, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet)
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
+        super().__init__("reading", samples or None, clock=TimeElapsedColumn(), quiet=quiet)
         self._samples = samples
-        self._task = self._bar.add_task("reading", total=samples or None)
-
-    def __enter__(self) -> ScatterProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
 
     def begin(self, stage: str) -> None:
         """Show what begins.
@@ -73,6 +48,5 @@ class ScatterProgress:
         """
         check()
         self._bar.update(self._task, completed=sample + 1)
-        if not self._console.is_terminal:
-            told = f"{sample + 1}/{self._samples} samples: {status}, objective {number(objective)}"
-            self._console.print(told, soft_wrap=True)
+        told = f"{sample + 1}/{self._samples} samples: {status}, objective {number(objective)}"
+        self._tell(told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import equinox as eqx
 import jax
@@ -45,27 +45,31 @@ class Found:
     history: tuple[Float[np.ndarray, " iteration"], ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a sampler is to do.
+
+    Args:
+        objective: to bring down.
+        start: white unknowns.
+        key: of what is random on the way.
+        tolerance: objective at which to stop.
+        report: called once an iteration.
+    """
+
+    objective: Objective
+    start: Float[Array, "field channel unknown"]
+    key: PRNGKeyArray
+    tolerance: float
+    report: Report
+
+
 class AbstractSampler(abc.ABC):
     """A way from unknowns to others whose statistics are the wanted ones."""
 
     @abc.abstractmethod
-    def run(
-        self,
-        objective: Objective,
-        start: Float[Array, "field channel unknown"],
-        key: PRNGKeyArray,
-        tolerance: float,
-        report: Report,
-    ) -> Found:
-        """Fields from a start.
-
-        Args:
-            objective: to bring down.
-            start: white unknowns.
-            key: of what is random on the way.
-            tolerance: objective at which to stop.
-            report: called once an iteration.
-        """
+    def run(self, task: Task) -> Found:
+        """Fields from a start."""
 
 
 def _require_count(name: str, value: int, usual: int) -> None:
@@ -100,20 +104,11 @@ class LBFGS(AbstractSampler):
         _require_count("max_iter", self.max_iter, 500)
         _require_count("memory", self.memory, 20)
 
-    def run(
-        self,
-        objective: Objective,
-        start: Float[Array, "field channel unknown"],
-        key: PRNGKeyArray,
-        tolerance: float,
-        report: Report,
-    ) -> Found:
+    def run(self, task: Task) -> Found:
         """See `AbstractSampler`."""
         ends = [
-            self._descend(
-                lambda values: _each(objective, values), one[None], tolerance, report, number
-            )
-            for number, one in enumerate(start)
+            self.descend(replace(task, start=one[None]), _each, number)
+            for number, one in enumerate(task.start)
         ]
         return Found(
             np.concatenate([end[0] for end in ends]),
@@ -121,14 +116,20 @@ class LBFGS(AbstractSampler):
             tuple(end[2] for end in ends),
         )
 
-    def _descend(
+    def descend(
         self,
-        evaluate: Callable[[Array], tuple[Array, Array]],
-        start: Float[Array, "field channel unknown"],
-        tolerance: float,
-        report: Report,
+        task: Task,
+        evaluate: Callable[[Objective, Array], tuple[Array, Array]],
         number: int,
     ) -> tuple[np.ndarray, Status, np.ndarray]:
+        """Unknowns, status and history of one descent of all fields of a task.
+
+        Args:
+            task: where from and how far.
+            evaluate: what to bring down, with its gradient.
+            number: of the first field, for the report.
+        """
+        start, tolerance = task.start, task.tolerance
         shape, dtype = start.shape, start.dtype
         history: list[float] = []
         latest: dict[bytes, float] = {}
@@ -136,7 +137,7 @@ class LBFGS(AbstractSampler):
 
         def function(flat: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal best
-            value, slope = evaluate(jnp.asarray(flat.reshape(shape), dtype))
+            value, slope = evaluate(task.objective, jnp.asarray(flat.reshape(shape), dtype))
             value = float(value)
             if value < best[0]:
                 best = (value, flat.reshape(shape).copy())
@@ -147,7 +148,7 @@ class LBFGS(AbstractSampler):
         def step(flat: np.ndarray) -> None:
             value = latest.get(flat.tobytes(), best[0])
             history.append(value)
-            report(number, len(history), value)
+            task.report(number, len(history), value)
             if value <= tolerance:
                 raise _Reached
 
@@ -192,20 +193,13 @@ class MeanField(AbstractSampler):
 
     descent: LBFGS = LBFGS()
 
-    def run(
-        self,
-        objective: Objective,
-        start: Float[Array, "field channel unknown"],
-        key: PRNGKeyArray,
-        tolerance: float,
-        report: Report,
-    ) -> Found:
+    def run(self, task: Task) -> Found:
         """See `AbstractSampler`."""
         # The average over n fields varies n times less.
-        unknowns, status, history = self.descent._descend(
-            lambda values: _together(objective, values), start, tolerance / len(start), report, 0
-        )
-        return Found(unknowns, (status,) * len(start), (history,) * len(start))
+        count = len(task.start)
+        nearer = replace(task, tolerance=task.tolerance / count)
+        unknowns, status, history = self.descent.descend(nearer, _together, 0)
+        return Found(unknowns, (status,) * count, (history,) * count)
 
 
 @dataclass(frozen=True)
@@ -224,28 +218,22 @@ class Adam(AbstractSampler):
         _require_count("max_iter", self.max_iter, 2000)
         _require_positive("learning_rate", self.learning_rate, 0.03)
 
-    def run(
-        self,
-        objective: Objective,
-        start: Float[Array, "field channel unknown"],
-        key: PRNGKeyArray,
-        tolerance: float,
-        report: Report,
-    ) -> Found:
+    def run(self, task: Task) -> Found:
         """See `AbstractSampler`."""
+        start, tolerance = task.start, task.tolerance
         schedule = optax.cosine_decay_schedule(self.learning_rate, self.max_iter, alpha=0.02)
         optimiser = optax.adam(schedule)
         unknowns, state = start, optimiser.init(start)
         best, lowest = np.asarray(start), np.full(len(start), np.inf)
         history: list[np.ndarray] = []
         for iteration in range(self.max_iter):
-            values, slope = _apart(objective, unknowns)
+            values, slope = _apart(task.objective, unknowns)
             numbers = np.asarray(values)
             better = numbers < lowest
             best = np.where(better[:, None, None], np.asarray(unknowns), best)
             lowest = np.minimum(numbers, lowest)
             history.append(numbers)
-            report(0, iteration + 1, float(numbers.max()))
+            task.report(0, iteration + 1, float(numbers.max()))
             if np.all(lowest <= tolerance):
                 break
             updates, state = optimiser.update(slope, state)
@@ -286,15 +274,9 @@ class HMC(AbstractSampler):
                 f"acceptance: expected between 0 and 1, got {self.acceptance}. Say acceptance=0.8."
             )
 
-    def run(
-        self,
-        objective: Objective,
-        start: Float[Array, "field channel unknown"],
-        key: PRNGKeyArray,
-        tolerance: float,
-        report: Report,
-    ) -> Found:
+    def run(self, task: Task) -> Found:
         """See `AbstractSampler`."""
+        objective, start, key = task.objective, task.start, task.key
         count = float(jnp.sum(objective.weights > 0.0)) / self.temperature
         unknowns, size = start, jnp.full(len(start), 0.05, start.dtype)
         history = []
@@ -306,7 +288,7 @@ class HMC(AbstractSampler):
             if draw < self.draws // 2:
                 size = size * jnp.exp(0.2 * (accepted - self.acceptance))
             history.append(np.asarray(values))
-            report(0, draw + 1, float(np.max(history[-1])))
+            task.report(0, draw + 1, float(np.max(history[-1])))
         return Found(
             np.asarray(unknowns), (Status.SAMPLED,) * len(start), tuple(np.stack(history, axis=1))
         )

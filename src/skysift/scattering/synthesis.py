@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from skysift.scattering.gaussian import Colour, colour_of
 from skysift.scattering.objective import objective_of, sampling_deviation
-from skysift.scattering.samplers import LBFGS, AbstractSampler, Report, Status
+from skysift.scattering.samplers import LBFGS, AbstractSampler, Report, Status, Task
 from skysift.scattering.statistic import AbstractStatistic
 from skysift.scattering.statistics import Statistics
 
@@ -124,13 +124,9 @@ def synthesise(
     if start is Start.WHITE:
         colour = _whitened(colour)
     objective = objective_of(statistic, target, colour, deviation)
-    found = (sampler or LBFGS()).run(
-        objective,
-        colour.draw(_key(noise), samples, dtype),
-        _key(way),
-        tolerance,
-        report or (lambda *_: None),
-    )
+    begun = colour.draw(_key(noise), samples, dtype)
+    task = Task(objective, begun, _key(way), tolerance, report or (lambda *_: None))
+    found = (sampler or LBFGS()).run(task)
     maps = statistic.domain.seen(colour.fields(jnp.asarray(found.unknowns, dtype)))
     missed = sum(one in (Status.STALLED, Status.ITERATION_LIMIT) for one in found.status)
     if missed:
