@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from skysift.scattering import BumpSteerable, Morlet
-from skysift.scattering.bank import (
+from skysift.scattering.plane.bank import (
     BankShape,
     crop,
     crop_half,

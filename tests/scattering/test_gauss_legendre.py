@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skysift.scattering.gauss_legendre import GaussLegendre
+from skysift.scattering.sphere.gauss_legendre import GaussLegendre
 
 from ..oracles.scattering import Legendre, unpacked
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skysift.scattering import Covariance
-from skysift.scattering.gaussian import colour_of
+from skysift.scattering.generative.gaussian import colour_of
 
 from .fields import red_noise, red_sky
 

@@ -4,10 +4,10 @@ import scipy.stats
 
 from skysift.scattering.companions import Pdf, PowerSpectrum
 from skysift.scattering.families import Covariance
+from skysift.scattering.generative.samplers import Status
+from skysift.scattering.generative.synthesis import synthesise
 from skysift.scattering.mixture import Mixture
 from skysift.scattering.reduction import Reduced, significant
-from skysift.scattering.samplers import Status
-from skysift.scattering.synthesis import synthesise
 
 from ..oracles.agreement import mean_square_offset
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from skysift.scattering import Covariance
-from skysift.scattering.gaussian import colour_of
-from skysift.scattering.objective import objective_of, sampling_deviation
+from skysift.scattering.generative.gaussian import colour_of
+from skysift.scattering.generative.objective import objective_of, sampling_deviation
 
 from .fields import red_noise
 

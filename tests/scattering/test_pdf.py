@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from skysift.scattering.companions import Pdf
-from skysift.scattering.gauss_legendre import GaussLegendre
+from skysift.scattering.sphere.gauss_legendre import GaussLegendre
 
 
 def slow_quantiles(values, weights, edges):

@@ -8,10 +8,10 @@ import pytest
 import scipy.fft
 
 from skysift.scattering.families import Covariance
+from skysift.scattering.generative.samplers import Status
+from skysift.scattering.generative.synthesis import synthesise
 from skysift.scattering.linear_map import Angles, Reduction
 from skysift.scattering.reduction import Reduced, significant
-from skysift.scattering.samplers import Status
-from skysift.scattering.synthesis import synthesise
 
 from ..oracles.agreement import mean_square_offset
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from skysift.scattering import HMC, LBFGS, Adam, MeanField
-from skysift.scattering.samplers import Status, Task
+from skysift.scattering.generative.samplers import Status, Task
 
 
 class Bowl(eqx.Module):

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skysift.scattering.sphere_bank import SphereBank, multiplicity, truncated
+from skysift.scattering.sphere.bank import SphereBank, multiplicity, truncated
 
 from .fields import red_alm
 

@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from skysift.scattering import HMC, LBFGS, Adam, Covariance, MeanField, Start, synthesise
-from skysift.scattering.samplers import Status
+from skysift.scattering.generative.samplers import Status
 
 from .fields import red_noise, red_sky
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from skysift.scattering import BumpSteerable, Morlet
-from skysift.scattering.wavelets import directions
+from skysift.scattering.plane.wavelets import directions
 
 from ..oracles.scattering import bump, morlet
 

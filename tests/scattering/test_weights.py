@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from skysift.scattering import BumpSteerable, Covariance, Statistics
-from skysift.scattering.bank import BankShape, make_bank
-from skysift.scattering.weights import scale_weights
+from skysift.scattering.plane.bank import BankShape, make_bank
+from skysift.scattering.plane.weights import scale_weights
 
 from .fields import red_noise
 

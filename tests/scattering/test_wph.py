@@ -6,7 +6,7 @@ import pytest
 
 from skysift.scattering import synthesise
 from skysift.scattering.families import WPH
-from skysift.scattering.flat_lags import lag_vectors
+from skysift.scattering.plane.lags import lag_vectors
 from skysift.scattering.statistics import Statistics
 
 from ..oracles.phases import Sky, Waves, flat_phases, sphere_phases

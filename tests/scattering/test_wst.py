@@ -6,7 +6,7 @@ import pytest
 
 from skysift.scattering import Morlet, synthesise
 from skysift.scattering.families import WST
-from skysift.scattering.sphere_wst import _angles
+from skysift.scattering.sphere.wst import _angles
 
 from ..oracles.phases import Sky, Waves, flat_transform, sphere_transform
 from ..oracles.scattering import Legendre, bump, unpacked

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from skysift.grid import Ordering
 from skysift.maps import Stokes
-from skysift.scattering.synthesis import Start
+from skysift.scattering.generative.synthesis import Start
 from skysift.sky.realise import Vary
 from skysift.store.fits import Frame, Precision
 

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from skysift.experiment.config import SynthesisExperiment
-from skysift.scattering.samplers import LBFGS, Status
+from skysift.scattering.generative.samplers import LBFGS, Status
+from skysift.scattering.generative.synthesis import synthesise
 from skysift.scattering.statistic import AbstractStatistic
 from skysift.scattering.statistics import Statistics
-from skysift.scattering.synthesis import synthesise
 from skysift.store.dataset import read_dataset, write_dataset
 
 

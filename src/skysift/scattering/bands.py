@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from skysift.scattering.domain import AbstractDomain, Flat, Sphere
-from skysift.scattering.gauss_legendre import GaussLegendre
-from skysift.scattering.sphere_bank import ell_of, multiplicity, truncated
-from skysift.scattering.sphere_weights import margin_weights, nearest_weights
-from skysift.scattering.weights import LEAKAGE
+from skysift.scattering.plane.weights import LEAKAGE
+from skysift.scattering.sphere.bank import ell_of, multiplicity, truncated
+from skysift.scattering.sphere.gauss_legendre import GaussLegendre
+from skysift.scattering.sphere.weights import margin_weights, nearest_weights
 
 
 class AbstractBands(eqx.Module):

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from skysift.scattering.bank import Bank, BankShape, make_bank
 from skysift.scattering.covariance import CovarianceShape
 from skysift.scattering.domain import Flat, Sphere
-from skysift.scattering.flat_covariance import FlatCovariance
-from skysift.scattering.flat_wph import FlatPhases, FlatPhaseShape
-from skysift.scattering.flat_wst import FlatTransform
 from skysift.scattering.pairs import Rows
-from skysift.scattering.sphere_bank import SphereBank
-from skysift.scattering.sphere_covariance import SphereCovariance
-from skysift.scattering.sphere_weights import SphereWeights, sphere_weights
-from skysift.scattering.sphere_wph import SpherePhases, SpherePhaseShape
-from skysift.scattering.sphere_wst import SphereTransform
-from skysift.scattering.wavelets import AbstractWavelet, BumpSteerable
-from skysift.scattering.weights import ScaleWeights, scale_weights
+from skysift.scattering.plane.bank import Bank, BankShape, make_bank
+from skysift.scattering.plane.covariance import FlatCovariance
+from skysift.scattering.plane.wavelets import AbstractWavelet, BumpSteerable
+from skysift.scattering.plane.weights import ScaleWeights, scale_weights
+from skysift.scattering.plane.wph import FlatPhases, FlatPhaseShape
+from skysift.scattering.plane.wst import FlatTransform
+from skysift.scattering.sphere.bank import SphereBank
+from skysift.scattering.sphere.covariance import SphereCovariance
+from skysift.scattering.sphere.weights import SphereWeights, sphere_weights
+from skysift.scattering.sphere.wph import SpherePhases, SpherePhaseShape
+from skysift.scattering.sphere.wst import SphereTransform
 from skysift.scattering.wst import TransformShape
 
 

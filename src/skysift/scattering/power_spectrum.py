@@ -17,11 +17,11 @@ from skysift.harmonic import Bins, apodised
 from skysift.harmonic.coupling import Kernel, couplings
 from skysift.harmonic.spectra import cross_cl
 from skysift.scattering.bands import checked_weights, wavenumbers
-from skysift.scattering.bank import modes
 from skysift.scattering.domain import Flat, Sphere
-from skysift.scattering.gauss_legendre import GaussLegendre
 from skysift.scattering.layout import Layout, Order, Table, by_region
-from skysift.scattering.sphere_bank import ell_of, multiplicity, truncated
+from skysift.scattering.plane.bank import modes
+from skysift.scattering.sphere.bank import ell_of, multiplicity, truncated
+from skysift.scattering.sphere.gauss_legendre import GaussLegendre
 from skysift.scattering.statistic import AbstractStatistic, Moments
 from skysift.scattering.statistics import Statistics
 

@@ -13,10 +13,10 @@ from jaxtyping import Array, Bool, Float, Inexact
 
 from skysift.scattering.covariance import AbstractCovariance, over_amplitudes
 from skysift.scattering.domain import AbstractDomain, Flat
-from skysift.scattering.gaussian import colour_of
+from skysift.scattering.generative.gaussian import colour_of
+from skysift.scattering.generative.objective import draw_vector
 from skysift.scattering.layout import Layout, Order
 from skysift.scattering.linear_map import LinearMap, Reduction, angular_map, scale_map
-from skysift.scattering.objective import draw_vector
 from skysift.scattering.powered import AbstractPowered
 from skysift.scattering.statistic import AbstractStatistic, Moments, as_moments
 from skysift.scattering.statistics import Statistics

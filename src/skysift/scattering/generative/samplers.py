@@ -15,7 +15,7 @@ import optax
 import scipy.optimize
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from skysift.scattering.objective import Objective
+from skysift.scattering.generative.objective import Objective
 
 Report = Callable[[int, int, float], None]
 """Called with the number of the field, of the iteration, and the objective."""

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Int
 
 from skysift.scattering.domain import Sphere
-from skysift.scattering.gauss_legendre import GaussLegendre
-from skysift.scattering.sphere_bank import SphereBank, ell_of, multiplicity, truncated
-from skysift.scattering.sphere_weights import SphereWeights, sphere_weights
+from skysift.scattering.sphere.bank import SphereBank, ell_of, multiplicity, truncated
+from skysift.scattering.sphere.gauss_legendre import GaussLegendre
+from skysift.scattering.sphere.weights import SphereWeights, sphere_weights
 from skysift.scattering.statistic import AbstractStatistic, flattened
 
 SphereT = TypeVar("SphereT", bound="AbstractSphere")

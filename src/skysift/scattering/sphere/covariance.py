@@ -9,9 +9,9 @@ from jaxtyping import Array, Inexact
 from skysift.scattering.covariance import AbstractCovariance, CovarianceShape
 from skysift.scattering.domain import Sphere
 from skysift.scattering.pairs import pairs
-from skysift.scattering.sphere_bank import SphereBank
-from skysift.scattering.sphere_statistic import AbstractSphere
-from skysift.scattering.sphere_weights import SphereWeights
+from skysift.scattering.sphere.bank import SphereBank
+from skysift.scattering.sphere.statistic import AbstractSphere
+from skysift.scattering.sphere.weights import SphereWeights
 from skysift.scattering.statistic import Moments, root
 
 

@@ -14,9 +14,9 @@ from jaxtyping import Array, Float, Inexact, Int
 
 from skysift.scattering.domain import Sphere
 from skysift.scattering.layout import Layout, Order
-from skysift.scattering.sphere_bank import SphereBank
-from skysift.scattering.sphere_statistic import AbstractSphere
-from skysift.scattering.sphere_weights import SphereWeights
+from skysift.scattering.sphere.bank import SphereBank
+from skysift.scattering.sphere.statistic import AbstractSphere
+from skysift.scattering.sphere.weights import SphereWeights
 from skysift.scattering.statistic import Moments, flattened, modulus, root
 from skysift.scattering.wph import AbstractPhases, Class, phase_layout, unit
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from skysift.scattering.gaussian import Colour
+from skysift.scattering.generative.gaussian import Colour
 from skysift.scattering.layout import Layout, Order
 from skysift.scattering.statistic import AbstractStatistic, Moments, as_moments
 from skysift.scattering.statistics import Statistics

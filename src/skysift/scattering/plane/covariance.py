@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
-from skysift.scattering.bank import Bank, crop, crop_half, half_weights, modes
 from skysift.scattering.covariance import AbstractCovariance, CovarianceShape
 from skysift.scattering.domain import Flat
-from skysift.scattering.flat_statistic import AbstractFlat
 from skysift.scattering.pairs import pairs
+from skysift.scattering.plane.bank import Bank, crop, crop_half, half_weights, modes
+from skysift.scattering.plane.statistic import AbstractFlat
+from skysift.scattering.plane.weights import ScaleWeights
 from skysift.scattering.statistic import Moments, modulus
-from skysift.scattering.weights import ScaleWeights
 
 
 class FlatCovariance(AbstractFlat, AbstractCovariance):

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Complex, Float
 
 from skysift.harmonic import multipoles
 from skysift.scattering.domain import Sphere
-from skysift.scattering.gauss_legendre import GaussLegendre
-from skysift.scattering.sphere_bank import SphereBank
-from skysift.scattering.weights import LEAKAGE
+from skysift.scattering.plane.weights import LEAKAGE
+from skysift.scattering.sphere.bank import SphereBank
+from skysift.scattering.sphere.gauss_legendre import GaussLegendre
 
 
 class SphereWeights(eqx.Module):

@@ -6,11 +6,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
-from skysift.scattering.bank import Bank, crop, modes
 from skysift.scattering.domain import Flat
-from skysift.scattering.flat_statistic import AbstractFlat
+from skysift.scattering.plane.bank import Bank, crop, modes
+from skysift.scattering.plane.statistic import AbstractFlat
+from skysift.scattering.plane.weights import ScaleWeights
 from skysift.scattering.statistic import Moments, flattened, modulus
-from skysift.scattering.weights import ScaleWeights
 from skysift.scattering.wst import AbstractTransform, TransformShape
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
 from skysift.harmonic import multipoles
-from skysift.scattering.gauss_legendre import GaussLegendre
+from skysift.scattering.sphere.gauss_legendre import GaussLegendre
 
 _AFFORDABLE = 32
 """Band limit of a grid whose transforms cost nothing beside those of the fine scales."""

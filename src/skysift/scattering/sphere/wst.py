@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from skysift.scattering.domain import Sphere
-from skysift.scattering.sphere_bank import SphereBank, truncated
-from skysift.scattering.sphere_statistic import AbstractSphere
-from skysift.scattering.sphere_weights import SphereWeights
+from skysift.scattering.sphere.bank import SphereBank, truncated
+from skysift.scattering.sphere.statistic import AbstractSphere
+from skysift.scattering.sphere.weights import SphereWeights
 from skysift.scattering.statistic import Moments, flattened, root
 from skysift.scattering.wst import AbstractTransform, TransformShape
 

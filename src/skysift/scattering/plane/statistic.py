@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Inexact
 
-from skysift.scattering.bank import Bank, modes, scale_windows
 from skysift.scattering.domain import Flat
+from skysift.scattering.plane.bank import Bank, modes, scale_windows
+from skysift.scattering.plane.weights import ScaleWeights, scale_weights
 from skysift.scattering.statistic import AbstractStatistic, flattened
-from skysift.scattering.weights import ScaleWeights, scale_weights
 
 FlatT = TypeVar("FlatT", bound="AbstractFlat")
 

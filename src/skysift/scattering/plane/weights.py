@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from skysift.scattering.bank import Bank
+from skysift.scattering.plane.bank import Bank
 
 LEAKAGE = 0.05
 """Part of the power of a wavelet that may lie on masked cells; its cell counts the less the more

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact, Int
 
-from skysift.scattering.wavelets import directions
+from skysift.scattering.plane.wavelets import directions
 
 
 def lag_vectors(

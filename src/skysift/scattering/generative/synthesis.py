@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from skysift.scattering.gaussian import Colour, colour_of
-from skysift.scattering.objective import objective_of, sampling_deviation
-from skysift.scattering.samplers import LBFGS, AbstractSampler, Report, Status, Task
+from skysift.scattering.generative.gaussian import Colour, colour_of
+from skysift.scattering.generative.objective import objective_of, sampling_deviation
+from skysift.scattering.generative.samplers import LBFGS, AbstractSampler, Report, Status, Task
 from skysift.scattering.statistic import AbstractStatistic
 from skysift.scattering.statistics import Statistics
 

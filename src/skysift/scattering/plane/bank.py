@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from skysift.scattering.wavelets import AbstractWavelet, directions
+from skysift.scattering.plane.wavelets import AbstractWavelet, directions
 
 _SMALLEST = 16
 """Cells on a side below which no grid is coarsened further: what remains costs nothing."""

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact, Int
 
-from skysift.scattering.bank import Bank, crop, modes, pad
 from skysift.scattering.domain import Flat
-from skysift.scattering.flat_lags import cell_sums, lag_vectors, lagged_cell_sums, mode_sums
-from skysift.scattering.flat_statistic import AbstractFlat
 from skysift.scattering.layout import Layout, Order
+from skysift.scattering.plane.bank import Bank, crop, modes, pad
+from skysift.scattering.plane.lags import cell_sums, lag_vectors, lagged_cell_sums, mode_sums
+from skysift.scattering.plane.statistic import AbstractFlat
+from skysift.scattering.plane.weights import LEAKAGE, ScaleWeights
 from skysift.scattering.statistic import Moments, flattened, modulus
-from skysift.scattering.weights import LEAKAGE, ScaleWeights
 from skysift.scattering.wph import AbstractPhases, Class, phase_layout, unit
 
 _NARROWEST = 0.5 / (0.496 * 2.0**-0.55 * 0.85 * np.pi)

@@ -1,0 +1,1 @@
+"""New fields that have given statistics."""

@@ -1,0 +1,1 @@
+"""Scattering statistics of fields on the sphere."""
