@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import scipy.fft
 
 Profile = Callable[[np.ndarray, int, np.ndarray, int], np.ndarray]
 """Fourier transform of a wavelet of wave vectors, scale, direction and number of orientations."""
@@ -193,7 +194,7 @@ class Legendre:
 
     def __init__(self, lmax: int) -> None:
         nodes, weights = np.polynomial.legendre.leggauss(lmax + 1)
-        cells = 2 * lmax + 2
+        cells = scipy.fft.next_fast_len(2 * lmax + 2, real=True)
         self.lmax = lmax
         self.theta = np.repeat(np.arccos(nodes[::-1]), cells)
         self.phi = np.tile(2 * np.pi * np.arange(cells) / cells, lmax + 1)

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 import ducc0
 import numpy as np
 from jaxtyping import Array, Complex, Float
+from scipy.fft import next_fast_len
 
 from skysift.harmonic.host import AbstractHostMap, on_host
+
+_WORTH_A_THREAD = 3_000_000
+"""Size, lmax cubed for each transform, from which threads gain more than they cost."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class GaussLegendre:
     two, the real and the imaginary part (the Q and U of spin 2, COSMO convention).
 
     Args:
-        lmax: largest multipole; the grid has `lmax + 1` rings of `2 * lmax + 2` cells.
+        lmax: largest multipole; the grid has `lmax + 1` rings of at least `2 * lmax + 2` cells.
 
     Examples:
         >>> grid = GaussLegendre(4)
@@ -41,7 +45,7 @@ class GaussLegendre:
     @property
     def rings(self) -> tuple[int, int]:
         """Number of rings and of cells on each."""
-        return self.lmax + 1, 2 * self.lmax + 2
+        return self.lmax + 1, next_fast_len(2 * self.lmax + 2, real=True)
 
     @property
     def npix(self) -> int:
@@ -86,7 +90,7 @@ class GaussLegendre:
 
 @functools.lru_cache(maxsize=64)
 def _weights(lmax: int) -> Float[np.ndarray, " cell"]:
-    rings, cells = lmax + 1, 2 * lmax + 2
+    rings, cells = GaussLegendre(lmax).rings
     weights = np.polynomial.legendre.leggauss(rings)[1][::-1] * (2.0 * np.pi / cells)
     return np.repeat(weights, cells)
 
@@ -134,7 +138,7 @@ class _AbstractTransform(AbstractHostMap):
             for item in range(batch)
         ]
         workers, count = _workers(os.getpid())
-        if count == 1:
+        if count == 1 or len(jobs) * self.lmax**3 < _WORTH_A_THREAD:
             for job in jobs:
                 task(*job)  # type: ignore[operator]
         else:
