@@ -63,7 +63,7 @@ def test_a_field_is_made_from_all_of_them(mixed, field):
     twin = synthesise(target, mixed, seed=1, tolerance=0.02)
     assert twin.status == (Status.CONVERGED,)
     own = mixed(twin.maps[0], reference=target)
-    assert mean_square_offset(own, target, twin.deviation) < 0.021
+    assert mean_square_offset(own, target, twin.metric.deviation) < 0.021
     # A Gaussian field has none: three of its deviations are far from this.
     skewness = scipy.stats.skew(twin.maps[0].ravel())
     assert abs(skewness - scipy.stats.skew(field.ravel())) < 0.3

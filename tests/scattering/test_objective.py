@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skysift.scattering import Covariance
+from skysift.scattering import Covariance, Order
 from skysift.scattering.generative.gaussian import colour_of
-from skysift.scattering.generative.objective import objective_of, sampling_deviation
+from skysift.scattering.generative.objective import Metric, objective_of, sampling_deviation
 
 from .fields import red_noise
 
@@ -23,7 +23,7 @@ together_of = eqx.filter_jit(lambda objective, unknowns: objective.together(unkn
 def made(statistic, phi, draws=32):
     colour = colour_of(statistic, phi)
     deviation = sampling_deviation(statistic, phi, colour, np.random.SeedSequence(1), draws)
-    return objective_of(statistic, phi, colour, deviation), deviation
+    return objective_of(statistic, phi, colour, Metric(deviation)), deviation
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +87,39 @@ def test_gradient_finite_difference(objective):
 
     expected = (total(at + 1e-5 * step) - total(at - 1e-5 * step)) / 2e-5
     np.testing.assert_allclose(jnp.sum(jax.jit(jax.grad(total))(at) * step), expected, rtol=1e-6)
+
+
+def test_emphasis_weighs_an_order(statistic):
+    phi = statistic(red_noise((16, 16)))
+    colour = colour_of(statistic, phi)
+    deviation = np.ones(phi.n_coefficients)
+    deviation[3] = 0.0
+    plain = Metric(deviation).weights(phi.layout)
+    heavy = Metric(deviation, {Order.S1: 9.0, Order.REST: 0.0}).weights(phi.layout)
+    start = 0
+    for table in phi.layout.tables:
+        here = slice(start, start + table.size * (2 if table.complex else 1))
+        start = here.stop
+        factor = {Order.S1: 3.0, Order.REST: 0.0}.get(table.order, 1.0)
+        np.testing.assert_allclose(heavy[here], factor * plain[here])
+    assert plain[3] == 0.0
+    np.testing.assert_allclose(np.sum(plain**2), 1.0)
+    unknowns = colour.draw(jax.random.key(0), 1, np.dtype(float))
+    one, many = (
+        objective_of(statistic, phi, colour, Metric(deviation, {order: 3.0 for order in orders}))
+        for orders in ((), phi.layout.orders)
+    )
+    np.testing.assert_allclose(each_of(many, unknowns), 3.0 * each_of(one, unknowns))
+
+
+def test_a_metric_that_does_not_fit_is_refused(statistic):
+    phi = statistic(red_noise((16, 16)))
+    colour, seed = colour_of(statistic, phi), np.random.SeedSequence(0)
+    with pytest.raises(ValueError, match="deviation: expected finite numbers of 0 or more"):
+        Metric(np.array([1.0, np.nan]))
+    with pytest.raises(ValueError, match="emphasis: expected 0 or more for S1, got -1"):
+        Metric(emphasis={Order.S1: -1.0})
+    with pytest.raises(ValueError, match=r"deviation: expected shape \(100,\)"):
+        Metric(np.ones(3)).known(statistic, phi, colour, seed)
+    with pytest.raises(ValueError, match="emphasis: expected orders among mean, .*, got bandpower"):
+        Metric(emphasis={Order.BANDPOWER: 2.0}).known(statistic, phi, colour, seed)

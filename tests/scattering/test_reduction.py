@@ -242,7 +242,7 @@ def test_a_field_is_made_from_selected_statistics(chosen, maps):
     twin = synthesise(target, few, seed=3, tolerance=0.05)
     assert twin.status == (Status.CONVERGED,)
     own = few(twin.maps[0], reference=target)
-    assert mean_square_offset(own, target, twin.deviation) < 0.051
+    assert mean_square_offset(own, target, twin.metric.deviation) < 0.051
     # Nothing of the example itself is in it.
     assert abs(np.corrcoef(twin.maps[0].ravel(), maps[0].ravel())[0, 1]) < 0.3
 

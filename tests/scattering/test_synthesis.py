@@ -21,9 +21,9 @@ def target(statistic):
 
 def distance(twin):
     """Mean squared difference over sampling variances, every order alike, per field."""
-    vary = twin.deviation > 0.0
+    vary = twin.metric.deviation > 0.0
     offset = np.asarray(twin.statistics.vector - twin.target.vector)
-    squares = (offset / np.where(vary, twin.deviation, 1.0)) ** 2
+    squares = (offset / np.where(vary, twin.metric.deviation, 1.0)) ** 2
     orders, start = [], 0
     for table in twin.target.layout.tables:
         here = slice(start, start + table.size * (2 if table.complex else 1))

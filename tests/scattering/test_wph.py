@@ -297,8 +297,8 @@ def test_synthesis():
     found = synthesise(statistic(x), statistic, samples=1, seed=1, tolerance=0.1)
     assert found.status[0].value == "converged"
     offset = np.asarray(found.statistics.vector[0] - found.target.vector)
-    varies = found.deviation > 1e-9 * found.deviation.max()
-    assert np.mean((offset[varies] / found.deviation[varies]) ** 2) < 0.11
+    varies = found.metric.deviation > 1e-9 * found.metric.deviation.max()
+    assert np.mean((offset[varies] / found.metric.deviation[varies]) ** 2) < 0.11
 
 
 def test_sphere_oracle():

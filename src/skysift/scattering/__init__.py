@@ -5,6 +5,7 @@ from skysift.scattering.companions import PowerSpectrum as PowerSpectrum
 from skysift.scattering.families import WPH as WPH
 from skysift.scattering.families import WST as WST
 from skysift.scattering.families import Covariance as Covariance
+from skysift.scattering.generative.objective import Metric as Metric
 from skysift.scattering.generative.samplers import HMC as HMC
 from skysift.scattering.generative.samplers import LBFGS as LBFGS
 from skysift.scattering.generative.samplers import Adam as Adam
@@ -13,6 +14,7 @@ from skysift.scattering.generative.synthesis import Start as Start
 from skysift.scattering.generative.synthesis import synthesise as synthesise
 from skysift.scattering.information import Fisher as Fisher
 from skysift.scattering.information import fisher as fisher
+from skysift.scattering.layout import Order as Order
 from skysift.scattering.linear_map import Angles as Angles
 from skysift.scattering.linear_map import Reduction as Reduction
 from skysift.scattering.mixture import Mixture as Mixture

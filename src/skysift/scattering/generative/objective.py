@@ -2,16 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from skysift.scattering.generative.gaussian import Colour
 from skysift.scattering.layout import Layout, Order
 from skysift.scattering.statistic import AbstractStatistic, Moments, as_moments
 from skysift.scattering.statistics import Statistics
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """How differences between statistics are weighed.
+
+    Args:
+        deviation: standard deviation of each number of the vector, such as that over an ensemble
+            (`Statistics.deviation`), and 0 for numbers to leave out; `None` for that over Gaussian
+            fields of the powers of the target.
+        emphasis: how much an order counts, 1 unless given: at 10 its mean squared difference has
+            to be ten times smaller.
+
+    Raises:
+        ValueError: for deviations that are not finite or below 0, or an emphasis below 0.
+    """
+
+    deviation: Float[np.ndarray, " number"] | None = None
+    emphasis: Mapping[Order, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.deviation is not None:
+            given = np.asarray(self.deviation, dtype=float)
+            if not np.all(np.isfinite(given)) or given.min(initial=0.0) < 0.0:
+                raise ValueError(
+                    "deviation: expected finite numbers of 0 or more, got others. Set those of "
+                    "numbers that shall not count to 0."
+                )
+            object.__setattr__(self, "deviation", given)
+        for order, emphasis in self.emphasis.items():
+            if not 0.0 <= emphasis < np.inf:
+                raise ValueError(
+                    f"emphasis: expected 0 or more for {order.value}, got {emphasis}. Say 1."
+                )
+
+    def known(
+        self,
+        statistic: AbstractStatistic,
+        target: Statistics,
+        colour: Colour,
+        seed: np.random.SeedSequence,
+    ) -> Metric:
+        """The same with deviations, if need be those over Gaussian fields.
+
+        Raises:
+            ValueError: for deviations of other numbers than the statistics have, or an emphasis on
+                an order that they do not have.
+        """
+        count = target.layout.n_coefficients
+        if self.deviation is not None and self.deviation.shape != (count,):
+            raise ValueError(
+                f"deviation: expected shape ({count},), one for each number of the statistics, got "
+                f"{self.deviation.shape}. Take `.deviation()` of an ensemble of their kind."
+            )
+        for order in self.emphasis:
+            if order not in target.layout.orders:
+                have = ", ".join(one.value for one in target.layout.orders)
+                raise ValueError(f"emphasis: expected orders among {have}, got {order.value}.")
+        if self.deviation is not None:
+            return self
+        return replace(self, deviation=sampling_deviation(statistic, target, colour, seed))
+
+    def weights(self, layout: Layout) -> Float[np.ndarray, " number"]:
+        """Of the difference in each number: squared and summed they make the objective.
+
+        Every order counts as its emphasis says, and in it every number that varies alike: there
+        are a hundred times more fourth moments than second ones, of which a mean over all numbers
+        would not see that they are wrong.
+        """
+        if self.deviation is None:
+            raise ValueError("deviation: expected numbers, got None. Call `known` first.")
+        varies = self.deviation > 0.0
+        share, start, orders = np.zeros(varies.size), 0, 0
+        for table in layout.tables:
+            here = slice(start, start + table.size * (2 if table.complex else 1))
+            start = here.stop
+            count = np.count_nonzero(varies[here])
+            if count:
+                orders += 1
+                share[here] = self.emphasis.get(table.order, 1.0) / count
+        root = np.sqrt(share / max(orders, 1))
+        return np.where(varies, root / np.where(varies, self.deviation, 1.0), 0.0)
 
 
 class Objective(eqx.Module):
@@ -55,10 +140,7 @@ class Objective(eqx.Module):
 
 
 def objective_of(
-    statistic: AbstractStatistic,
-    target: Statistics,
-    colour: Colour,
-    deviation: Float[np.ndarray, " number"],
+    statistic: AbstractStatistic, target: Statistics, colour: Colour, metric: Metric
 ) -> Objective:
     """The objective of a target.
 
@@ -66,27 +148,10 @@ def objective_of(
         statistic: that made the target.
         target: statistics of one field.
         colour: from unknowns to fields.
-        deviation: standard deviation of each number of the vector; 0 for what does not vary, which
-            is right from the start or out of reach.
+        metric: with deviations.
     """
-    varies = deviation > 0.0
-    weights = np.where(varies, 1.0 / np.where(varies, deviation, 1.0), 0.0)
-    weights /= np.sqrt(_counts(target.layout, varies))
-    return Objective(statistic, as_moments(target), target.vector, jnp.asarray(weights), colour)
-
-
-def _counts(layout: Layout, varies: Bool[np.ndarray, " number"]) -> Float[np.ndarray, " number"]:
-    """Numbers of each order that vary, times the orders that do.
-
-    Every order counts alike: there are a hundred times more fourth moments than second ones, of
-    which a mean over all numbers would not see that they are wrong.
-    """
-    counts, start = np.ones(varies.size), 0
-    for table in layout.tables:
-        here = slice(start, start + table.size * (2 if table.complex else 1))
-        counts[here] = max(varies[here].sum(), 1)
-        start = here.stop
-    return counts * np.sum(np.where(varies, 1.0 / counts, 0.0))
+    weights = jnp.asarray(metric.weights(target.layout))
+    return Objective(statistic, as_moments(target), target.vector, weights, colour)
 
 
 def sampling_deviation(
@@ -94,13 +159,20 @@ def sampling_deviation(
     target: Statistics,
     colour: Colour,
     seed: np.random.SeedSequence,
-    draws: int,
+    draws: int = 32,
 ) -> Float[np.ndarray, " number"]:
     """Standard deviation of each number over Gaussian fields of the colour of the target.
 
     Fields with more structure vary more: the deviations are a lower limit, and the objective in
     their units is strict. Of numbers that vary by rounding only, such as the mean of a periodic
     field, it is 0.
+
+    Args:
+        statistic: that made the target.
+        target: statistics of one field.
+        colour: of the Gaussian fields.
+        seed: of the draws.
+        draws: number of fields; 32 tell a deviation to an eighth of itself.
     """
     keys = [jax.random.key(int(one)) for one in seed.generate_state(draws, np.uint32)]
     dtype = np.asarray(target.vector).dtype

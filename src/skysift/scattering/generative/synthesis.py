@@ -12,13 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from skysift.scattering.generative.gaussian import Colour, colour_of
-from skysift.scattering.generative.objective import objective_of, sampling_deviation
+from skysift.scattering.generative.objective import Metric, objective_of
 from skysift.scattering.generative.samplers import LBFGS, AbstractSampler, Report, Status, Task
 from skysift.scattering.statistic import AbstractStatistic
 from skysift.scattering.statistics import Statistics
-
-_DRAWS = 32
-"""Gaussian fields for the sampling variances: they are known to a quarter of themselves then."""
 
 
 class Start(enum.Enum):
@@ -39,7 +36,7 @@ class Synthesis:
             two fields of the same law do.
         statistics: of the samples, with the amplitudes of the target.
         target: wanted statistics.
-        deviation: sampling deviation of each number, by which the objective is measured.
+        metric: how differences were weighed.
     """
 
     maps: Float[np.ndarray, "sample ..."]
@@ -47,7 +44,7 @@ class Synthesis:
     history: tuple[Float[np.ndarray, " iteration"], ...]
     statistics: Statistics
     target: Statistics
-    deviation: Float[np.ndarray, " number"]
+    metric: Metric
 
     @property
     def objective(self) -> Float[np.ndarray, " sample"]:
@@ -66,6 +63,7 @@ def synthesise(
     samples: int = 1,
     seed: int = 0,
     *,
+    metric: Metric | None = None,
     sampler: AbstractSampler | None = None,
     start: Start = Start.GAUSSIAN,
     tolerance: float = 0.05,
@@ -83,6 +81,8 @@ def synthesise(
         statistic: the operator that made them.
         samples: number of fields.
         seed: of the noise; the same seed gives the same fields.
+        metric: how differences are weighed; `None` for sampling deviations of Gaussian fields, and
+            every order of statistics alike.
         sampler: how to get from the start to the target; `None` for `LBFGS()`.
         start: what the fields are at first.
         tolerance: objective to stop at; 1 is the scatter of fields of the same law.
@@ -120,10 +120,10 @@ def synthesise(
     noise, spread, way = np.random.SeedSequence(seed).spawn(3)
     dtype = jnp.dtype(np.asarray(target.vector).dtype)
     colour = colour_of(statistic, target)
-    deviation = sampling_deviation(statistic, target, colour, spread, _DRAWS)
+    metric = (metric or Metric()).known(statistic, target, colour, spread)
     if start is Start.WHITE:
         colour = _whitened(colour)
-    objective = objective_of(statistic, target, colour, deviation)
+    objective = objective_of(statistic, target, colour, metric)
     begun = colour.draw(_key(noise), samples, dtype)
     task = Task(objective, begun, _key(way), tolerance, report or (lambda *_: None))
     found = (sampler or LBFGS()).run(task)
@@ -143,7 +143,7 @@ def synthesise(
         found.history,
         statistic(np.asarray(maps), reference=target),
         target,
-        deviation,
+        metric,
     )
 
 
