@@ -106,3 +106,55 @@ def test_what_holds_no_cells_is_refused(sky, tmp_path, capsys):
     assert "level: expected from 0 to 29" in refused(sky[0], "--level", 30)
     assert "min_coverage: expected" in refused(sky[0], "--level", 2, "--min-coverage", 2)
     assert "--level" in refused(sky[0])
+
+
+def test_the_page_can_be_written_again(sky, tmp_path, capsys):
+    run = tmp_path / "run"
+
+    def shown():
+        page = (run / "report.html").read_text()
+        return page[: page.index('id="repeat"')]
+
+    assert main(["regrade", str(sky[0]), "--level", "2", "-q", "-o", str(run)]) == 0
+    first = shown()
+    (run / "report.html").unlink()
+    assert main(["report", str(run)]) == 0
+    assert shown() == first
+    assert main(["report", str(run), "--sky", "sky"]) == 2
+    (run / "quality.nc").unlink()
+    assert main(["report", str(run)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_the_frame_is_kept_through_runs(sky, tmp_path, quick):
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    assert main(["regrade", str(sky[0]), "--level", "2", "-q", "-o", str(once)]) == 0
+    assert main(["regrade", str(once), "--level", "1", "-q", "-o", str(twice)]) == 0
+    _, header = hp.read_map(twice / "cells.fits", h=True)
+    assert dict(header)["COORDSYS"] == "G"
+
+
+def test_cells_as_xdggs_means_them(tmp_path, quick, capsys):
+    values = np.arange(48.0)
+    values[7] = hp.UNSEEN
+
+    def regraded(name, **attributes):
+        cells = ("cells", np.arange(48), {"grid_name": "healpix", "level": 1} | attributes)
+        data = xr.Dataset({"t": ("cells", values)}, {"cell_ids": cells})
+        data.to_netcdf(tmp_path / f"{name}.nc", engine="h5netcdf")
+        words = ["--level", "0", "-o", str(tmp_path / name)]
+        return main(["regrade", str(tmp_path / f"{name}.nc"), *words])
+
+    assert regraded("plain") == 0
+    told = capsys.readouterr().out
+    assert "e+30" not in told
+    made = Run.open(tmp_path / "plain").dataset("cells.nc")
+    np.testing.assert_allclose(made["t"].values[:3], [1.5, 5.0, 9.5])
+    assert made["cell_ids"].attrs["indexing_scheme"] == "nested"
+    assert regraded("other", indexing_scheme="zuniq") == 2
+    assert "indexing_scheme: expected one of 'RING', 'NESTED'" in capsys.readouterr().err
+
+
+def test_a_level_with_too_many_cells_is_refused(sky, tmp_path, capsys):
+    assert main(["regrade", str(sky[0]), "--level", "20", "-o", str(tmp_path / "r")]) == 2
+    assert "Choose a lower level" in capsys.readouterr().err

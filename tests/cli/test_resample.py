@@ -307,6 +307,7 @@ def test_a_fit_that_does_not_converge_is_told(swath, tmp_path, capsys):
         (["--method", "spf"], "Did you mean 'psf'"),
         (["--method", "nearest", "--npt", "3"], "npt: expected none with nearest"),
         (["--method", "nearest", "--damping", "0"], "damping: expected none with an average"),
+        (["--method", "nearest", "--least-part", "0"], "least_part: expected none with an average"),
         (["--method", "group_by", "--estimate", "fit"], "estimate: expected average"),
         (["--hold-out", "1"], "hold_out: expected 0"),
         (["--hold-out", "1000000"], "hold_out: expected at least"),

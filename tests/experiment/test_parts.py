@@ -123,3 +123,20 @@ def test_settings_that_do_not_go_together_are_refused(settings, message):
 def test_parents_out_of_range_are_refused(samples):
     with pytest.raises(ValueError, match="parent_level: expected from 0 to the level 4, got 5"):
         Parts.of(recipe(parent_level=5), samples)
+
+
+@pytest.mark.parametrize(("npt", "halo"), [(None, 8), (4, 8), (9, 8), (64, 22)])
+def test_the_halo_is_wide_where_links_reach_far(samples, npt, halo):
+    assert Parts.of(recipe(parent_level=1, npt=npt), samples).regions.halo == halo
+
+
+def test_a_threshold_that_no_cell_reaches_is_told(samples):
+    with pytest.raises(ValueError, match="threshold: expected"):
+        Parts.of(recipe(parent_level=1, threshold=1e6, damping=1.0), samples).cells()
+
+
+def test_cells_at_the_edge_are_damped_as_much_as_is_said(samples):
+    wide = recipe(damping=0.0, least_part=0.3)
+    given = wide.given(samples).options
+    assert (given.damping, given.required_part) == (0.0, 0.3)
+    assert recipe(damping=0.0).given(samples).options.required_part == 0.0

@@ -255,6 +255,9 @@ def test_starts_from_a_guess(sampling, values):
     rough = np.where(np.arange(sampling.n_cells) % 2, cells.values, np.nan)
     third = fit(sampling, values, damping=0.01, tol=1e-8, initial=rough)
     np.testing.assert_allclose(third.values, cells.values, atol=1e-6)
+    unseen = np.where(np.isnan(rough), UNSEEN, rough)
+    fourth = fit(sampling, values, damping=0.01, tol=1e-8, initial=unseen)
+    np.testing.assert_array_equal(fourth.values, third.values)
 
 
 def test_bounds_agree_with_scipy(sampling, matrix, values):

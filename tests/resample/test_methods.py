@@ -301,6 +301,8 @@ def test_bad_input_is_refused(method):
         (inverse_distance, {"npt": 2.5}, "npt: expected a positive integer"),
         (psf, {"sigma_m": -1.0}, "sigma_m: expected a finite number above 0, got -1.0"),
         (psf, {"sigma_m": 0.0}, "sigma_m: expected a finite number above 0"),
+        (psf, {"sigma_m": np.ones(2)}, "sigma_m: expected a finite number above 0, got array"),
+        (psf, {"sigma_m": "wide"}, "sigma_m: expected a finite number above 0, got 'wide'"),
         (psf, {"sigma_m": np.nan}, "sigma_m: expected"),
         (psf, {"threshold": -0.1}, "threshold: expected a finite number from 0"),
         (psf, {"threshold": 50.0}, "threshold: expected cells with summed weights.*at most"),

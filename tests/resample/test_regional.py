@@ -190,3 +190,22 @@ def test_bad_regions_are_refused(values):
         Regions(lon, lat, 5, 2).fit(values[:-1])
     with pytest.raises(ValueError, match="level: expected"):
         Regions(lon, lat, 30, 2)
+
+
+def test_regions_below_the_threshold_are_left_out():
+    rng = np.random.default_rng(3)
+    lon, lat = np.append(rng.uniform(0, 20, 4000), 80.0), np.append(rng.uniform(0, 20, 4000), 0.0)
+    method = functools.partial(psf, threshold=3.0)
+    joined = Regions(lon, lat, 5, 2, method=method).fit(field(lon, lat), damping=1.0)
+    whole = psf(lon, lat, 5, threshold=3.0)
+    np.testing.assert_array_equal(joined.grid.index, whole.cell_ids)
+    with pytest.raises(ValueError, match="threshold: expected cells that enough samples support"):
+        Regions(lon[-3:], lat[-3:], 5, 2, method=method).fit(np.ones(3), damping=1.0)
+
+
+def test_no_samples_are_refused():
+    none = np.zeros(0)
+    with pytest.raises(ValueError, match="lon: expected at least one sample"):
+        Regions(none, none, 5, 2)
+    with pytest.raises(ValueError, match="lon: expected at least one sample"):
+        Regions.within(1e9, none, none, 5)

@@ -80,6 +80,13 @@ def test_what_is_not_covered_is_zero_in_the_operator_and_nan_for_users(sampling,
     np.testing.assert_array_equal(sampling(cells), sampling.resample(cells))
 
 
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+def test_samples_that_are_not_covered_reach_no_cell(sampling, values, kind):
+    spoiled = np.where(sampling.covered, values, np.nan)
+    found = np.asarray(sampling.adjoint(kind(spoiled)))
+    np.testing.assert_allclose(found, sampling.adjoint(values), rtol=1e-12, atol=1e-14)
+
+
 def test_average_is_the_weighted_mean_of_each_cell(sampling, values):
     matrix = dense(sampling)
     variance = np.random.default_rng(4).uniform(0.5, 2.0, sampling.n_samples)

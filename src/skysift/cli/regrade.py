@@ -73,7 +73,7 @@ def regrade(
 def _table(view: RegradeView, caption: str) -> Table:
     former, now = view.levels
     table = Table(
-        title=f"{view.former.size:,} cells of level {former} on {view.grid.size:,} of level {now}",
+        title=f"{view.former_size:,} cells of level {former} on {view.grid.size:,} of level {now}",
         caption=caption,
         title_justify="left",
         caption_justify="left",

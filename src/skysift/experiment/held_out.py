@@ -81,7 +81,17 @@ def _simpler(recipe: Recipe) -> list[Recipe]:
     """Methods to compare with: nearest and bilinear, with nothing to choose."""
     made = recipe.experiment
     plain: dict[str, Any] = dict.fromkeys(
-        ("npt", "sigma_m", "threshold", "area", "corners", "damping", "bounds", "estimate")
+        (
+            "npt",
+            "sigma_m",
+            "threshold",
+            "area",
+            "corners",
+            "damping",
+            "least_part",
+            "bounds",
+            "estimate",
+        )
     )
     common = dataclasses.replace(made, **plain, smoothness=0.0, errors=False, hold_out=0)
     others = [("nearest", Estimate.AVERAGE), ("bilinear", Estimate.AVERAGE)]

@@ -7,6 +7,7 @@ interrupted goes on with the files that are missing.
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -22,8 +23,11 @@ from skysift.experiment.recipe import Recipe
 from skysift.experiment.samples import Samples
 from skysift.resample import NotConverged, Regions, cells_of
 from skysift.resample.observations import harmonic_mean
+from skysift.resample.regional import NO_CELLS
 from skysift.store.dataset import read_dataset, write_dataset
 from skysift.store.files import atomic
+
+_NPT = 9  # links per sample for which the halo of regions is by default
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,7 @@ class Parts:
             "method": recipe.interpolation,
             "ellipsoid": made.ellipsoid,
             "nest": not made.ring,
+            "halo": _halo(made.npt),
         }
         if made.parent_level is not None:
             return Parts(recipe, samples, Regions(parent_level=made.parent_level, **common))
@@ -120,6 +125,8 @@ class Parts:
                 places.append(np.flatnonzero(homes == parent))
             if progress is not None:
                 progress(done, parents.size)
+        if not found:
+            raise ValueError(NO_CELLS)
         return CellValues.joined(found, places, self.samples.size)
 
     def _part(
@@ -157,3 +164,8 @@ class Parts:
             name: None if value is None else np.asarray(value)
             for name, value in json.loads(file.read_text()).items()
         }
+
+
+def _halo(npt: int | None) -> int:
+    """Rings of cells around a parent: as many times farther than nine as links reach farther."""
+    return math.ceil(Regions.halo * math.sqrt(max(npt or 0, _NPT) / _NPT))

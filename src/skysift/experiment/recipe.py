@@ -33,7 +33,7 @@ _OPTIONS = {
     "memory_mb": _IN_PARTS,
     "sigma": tuple(one.value for one in Method),
 }
-_FITTED = ("damping", "smoothness", "bounds", "errors")
+_FITTED = ("damping", "least_part", "smoothness", "bounds", "errors")
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,7 @@ class Recipe:
         made = self.experiment
         own: dict[str, Any] = {
             "damping": made.damping,
+            "least_part": made.least_part,
             "smoothness": made.smoothness,
             "max_iter": made.max_iterations,
             "tol": made.tolerance,

@@ -18,15 +18,17 @@ from skysift.experiment.samples import row_titles
 from skysift.experiment.text import unknown
 from skysift.grid import Grid, Ordering
 from skysift.healpix_file import read_tables
+from skysift.maps import unseen_to_nan
 from skysift.report.regrading import RegradeView, write_regrade_page
 from skysift.report.resample_view import COUNTS, ERROR, RESIDUAL
 from skysift.report.sheet import Origin
 from skysift.resample import SPHERE, Ellipsoid, Quantity, Regraded, regrade
+from skysift.resample.check import check_choice, check_level
 from skysift.resample.files import cell_coordinate
-from skysift.store.dataset import read_dataset
+from skysift.store.dataset import read_dataset, write_dataset
 from skysift.store.fits import Frame
 from skysift.store.manifest import Manifest
-from skysift.store.run import EXPERIMENT, REPORT, drafted, finished_run, require_apart
+from skysift.store.run import EXPERIMENT, REPORT, Run, drafted, finished_run, require_apart
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,8 +36,14 @@ if TYPE_CHECKING:
 KIND = "regrade"
 """Kind of such a run in its manifest."""
 
+QUALITY = "quality.nc"
+"""File of what the cells add up to before and after."""
+
 COVERAGE = "_coverage"
 """What names of quantities are followed by where the known part of a cell is told."""
+
+
+_FRAME = "coordsys"  # attribute of the cells, by the letters of FITS
 
 
 @dataclass(frozen=True)
@@ -161,8 +169,10 @@ def regrade_run(
             }
         shown = _view(path, before, found, options.quantity)
         draft.summary.update(level=options.level, cells=shown.grid.size)
+        names = [name for name, one in found.items() for _ in np.ndindex(one.values.shape[:-1])]
         with draft.stage("write"):
             write_cells(draft.directory, _dataset(before, found, shown), zarr=zarr)
+            write_dataset(draft.directory / QUALITY, _quality(shown, names))
             rows = zip(shown.rows, shown.values, shown.units, strict=True)
             named = {title: (values, unit) for title, values, unit in rows}
             write_fits(draft.directory, named, shown.grid, frame=before.frame)
@@ -173,6 +183,64 @@ def regrade_run(
                 origin=Origin(text, command, draft.manifest(head).facts()),
             )
     return shown
+
+
+def stored_view(run: Run) -> RegradeView:
+    """What the page of a stored run shows.
+
+    Raises:
+        ValueError: if its files are missing or damaged.
+    """
+    if not (run.path / QUALITY).is_file():
+        raise ValueError(
+            f"run: expected {QUALITY} in {run.path}, got none. Make the run again with --overwrite."
+        )
+    quality, cells = read_dataset(run.path / QUALITY), read_cells(run.path)
+    names = list(dict.fromkeys(map(str, quality["quantity"].values)))
+    try:
+        after, coverage = (
+            np.concatenate(
+                [cells[name + ending].values.reshape(-1, cells["cell_ids"].size) for name in names]
+            )
+            for ending in ("", COVERAGE)
+        )
+        return RegradeView(
+            source=str(quality.attrs["source"]),
+            former_level=int(quality.attrs["former_level"]),
+            former_size=int(quality.attrs["former_size"]),
+            grid=_grid(cells),
+            quantity=Quantity(quality.attrs["conserved"]),
+            rows=tuple(map(str, quality["row"].values)),
+            units=tuple(map(str, quality["unit"].values)),
+            values=after,
+            coverage=coverage,
+            totals=quality["total"].values,
+        )
+    except KeyError as error:
+        raise ValueError(
+            f"run: expected complete files of cells and what they add up to, got none of {error}. "
+            "Make the run again with --overwrite."
+        ) from None
+
+
+def _quality(view: RegradeView, names: list[str]) -> xr.Dataset:
+    """All but what the cells themselves say, as `stored_view` takes it."""
+    import xarray as xr
+
+    return xr.Dataset(
+        {
+            "quantity": ("row", np.array(names, dtype=object)),
+            "unit": ("row", np.array(view.units, dtype=object)),
+            "total": (("row", "end"), view.totals),
+        },
+        {"row": ("row", np.array(view.rows, dtype=object))},
+        {
+            "source": view.source,
+            "former_level": view.former_level,
+            "former_size": view.former_size,
+            "conserved": view.quantity.value,
+        },
+    )
 
 
 def _is_fits(path: Path) -> bool:
@@ -204,8 +272,6 @@ def _of_dataset(path: Path) -> Quantities:
             "cells.nc, or a HEALPix FITS file."
         )
     cells = dataset["cell_ids"]
-    about = cells.attrs
-    ordering = Ordering.NESTED if about.get("indexing_scheme") == "nested" else Ordering.RING
     derived = [f"{name}{ending}" for name in dataset for ending in (ERROR, RESIDUAL, COVERAGE)]
     names = [
         str(name)
@@ -214,13 +280,22 @@ def _of_dataset(path: Path) -> Quantities:
     ]
     arrays = {name: dataset[name].transpose(..., cells.dims[0]) for name in names}
     return Quantities(
-        Grid(1 << int(about["level"]), ordering, cells.values),
-        Ellipsoid.of(str(about.get("ellipsoid", SPHERE.name))),
-        {name: array.values for name, array in arrays.items()},
+        _grid(dataset),
+        Ellipsoid.of(str(cells.attrs.get("ellipsoid", SPHERE.name))),
+        {name: unseen_to_nan(array.values) for name, array in arrays.items()},
         {name: tuple(map(str, array.dims[:-1])) for name, array in arrays.items()},
         {name: {k: str(v) for k, v in array.attrs.items()} for name, array in arrays.items()},
         {str(axis): dataset[axis] for axis in dataset.dims if axis in dataset.coords},
+        Frame(dataset.attrs.get(_FRAME, Frame.EQUATORIAL.value)),
     )
+
+
+def _grid(dataset: xr.Dataset) -> Grid:
+    """Cells that xdggs describes; where it says no scheme it means NESTED."""
+    cells = dataset["cell_ids"]
+    scheme = str(cells.attrs.get("indexing_scheme", "nested"))
+    ordering = check_choice("indexing_scheme", Ordering, scheme.upper())
+    return Grid(1 << check_level(int(cells.attrs["level"])), ordering, cells.values)
 
 
 def _dataset(before: Quantities, found: dict[str, Regraded], shown: RegradeView) -> xr.Dataset:
@@ -233,7 +308,8 @@ def _dataset(before: Quantities, found: dict[str, Regraded], shown: RegradeView)
         variables[name] = (dims, one.values, before.attributes.get(name, {}))
         variables[name + COVERAGE] = (dims, one.coverage, told)
     cells = cell_coordinate(shown.grid, before.ellipsoid)
-    return xr.Dataset(variables, coords=before.coordinates | cells)
+    frame = {_FRAME: before.frame.value}
+    return xr.Dataset(variables, coords=before.coordinates | cells, attrs=frame)
 
 
 def _view(
@@ -260,7 +336,8 @@ def _view(
         areas = [1.0, 1.0]
     return RegradeView(
         source=str(path),
-        former=before.grid,
+        former_level=before.grid.level,
+        former_size=before.grid.size,
         grid=first.grid,
         quantity=quantity,
         rows=tuple(rows),

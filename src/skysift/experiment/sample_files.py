@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,9 +44,7 @@ def opened(path: str | Path) -> Iterator[dict[str, xr.DataArray]]:
         else:
             yield from _file(path)
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"file: expected a complete file, got {path} that cannot be read ({error})."
-        ) from error
+        raise _damaged(path, error) from error
 
 
 def listing(arrays: Mapping[str, xr.DataArray]) -> str:
@@ -55,6 +55,13 @@ def listing(arrays: Mapping[str, xr.DataArray]) -> str:
     ]
     rest = f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
     return f"The file holds {', '.join(told[:_SHOWN]) or 'nothing'}{rest}."
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"file: expected a complete file, got {path} that cannot be read ({error}). Fetch or "
+        "write it again."
+    )
 
 
 def _file(path: Path) -> Iterator[dict[str, xr.DataArray]]:
@@ -84,11 +91,13 @@ def _groups(path: Path, engine: str, options: dict[str, Any]) -> Iterator[dict[s
             f"file: expected zarr to be installed for {path}. Run: pip install zarr, or give "
             "NetCDF."
         )
-    if engine == "scipy":  # its files have no groups
-        with xr.open_dataset(path, engine=engine, **_DECODE) as dataset:
-            yield _named({"/": dataset})
-        return
-    groups = xr.open_groups(path, engine=engine, **_DECODE, **options)
+    try:
+        if engine == "scipy":  # its files have no groups
+            groups = {"/": xr.open_dataset(path, engine=engine, **_DECODE)}
+        else:
+            groups = xr.open_groups(path, engine=engine, **_DECODE, **options)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
     try:
         yield _named(groups)
     finally:
@@ -111,9 +120,9 @@ def _npz(path: Path) -> dict[str, xr.DataArray]:
     import xarray as xr
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except ValueError as error:
+    except (ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"file: expected arrays of numbers, got {path} that cannot be read ({error})."
         ) from error
@@ -130,7 +139,10 @@ def _table(path: Path, suffix: str) -> dict[str, xr.DataArray]:
                 f"file: expected pyarrow to be installed for {path}. Run: pip install "
                 "skysift[parquet]."
             )
-        frame = pd.read_parquet(path)
+        try:
+            frame = pd.read_parquet(path)
+        except ValueError as error:  # pyarrow's are, too
+            raise _damaged(path, error) from error
     else:
         try:
             frame = pd.read_csv(path, sep="," if suffix == ".csv" else "\t", comment="#")

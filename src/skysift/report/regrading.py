@@ -31,7 +31,8 @@ class RegradeView:
 
     Args:
         source: file of the former cells.
-        former: the former cells.
+        former_level: of the former cells.
+        former_size: their number.
         grid: the cells.
         quantity: whether values are means or amounts.
         rows: a title for each row of values.
@@ -42,7 +43,8 @@ class RegradeView:
     """
 
     source: str
-    former: Grid
+    former_level: int
+    former_size: int
     grid: Grid
     quantity: Quantity
     rows: tuple[str, ...]
@@ -54,7 +56,7 @@ class RegradeView:
     @property
     def levels(self) -> tuple[int, int]:
         """Of the former cells and of the cells."""
-        return self.former.level, self.grid.level
+        return self.former_level, self.grid.level
 
     @property
     def change(self) -> Float[np.ndarray, " row"]:
@@ -85,7 +87,7 @@ def write_regrade_page(path: str | Path, view: RegradeView, *, origin: Origin = 
         verdict="Coarser" if now < former else "Finer" if now > former else "Unchanged",
         good=True,
         tiles=(
-            Tile("former cells", f"{view.former.size:,}", f"of level {former}"),
+            Tile("former cells", f"{view.former_size:,}", f"of level {former}"),
             Tile("cells", f"{view.grid.size:,}", f"of level {now}"),
             Tile(
                 "coverage", f"{view.coverage.mean():.2%}", "of the cells' areas with former values"

@@ -190,9 +190,10 @@ def check_positive(name: str, value: float, *, zero: bool = False) -> float:
     Raises:
         ValueError: for anything else.
     """
-    if not np.isfinite(value) or value < 0.0 or (value == 0.0 and not zero):
+    single = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+    if not single or not np.isfinite(value) or value < 0.0 or (value == 0.0 and not zero):
         raise ValueError(
-            f"{name}: expected a finite number {'from' if zero else 'above'} 0, got {value}. Leave "
-            "it out to have the default."
+            f"{name}: expected a finite number {'from' if zero else 'above'} 0, got {value!r}. "
+            "Leave it out to have the default."
         )
     return float(value)

@@ -26,7 +26,7 @@ from jaxtyping import ArrayLike, Bool, Float, Int
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from skysift.resample.arrays import apply, namespace, type_of_values
+from skysift.resample.arrays import apply, namespace, type_of_values, without_unseen
 from skysift.resample.damping import DampingSearch, choose_damping
 from skysift.resample.krylov import Path, Progress, Stop
 from skysift.resample.least_squares import LeastSquares
@@ -197,8 +197,8 @@ def fit(
             one per value; infinite to leave a sample out. Equal by default.
         bounds: lowest and highest value that a cell may have, for instance `(0, numpy.inf)` for a
             concentration. The choice of the damping and the variance do not know of them.
-        initial: first guess of the cells, NaN where there is none. The average of the samples by
-            default.
+        initial: first guess of the cells, NaN or UNSEEN where there is none. The average of the
+            samples by default.
         progress: called after each iteration with its number and the norms of the residuals.
         **options: fields of `FitOptions`, such as `damping` and `tol`.
 
@@ -335,7 +335,7 @@ def _first_guess(
             f"initial: expected one row or {average.shape[1]} as the samples have, got "
             f"{guess.shape[0]}."
         )
-    guess = guess.T - centre
+    guess = without_unseen(guess).T - centre
     guess = np.where(np.isfinite(guess), guess, average)
     return np.ascontiguousarray(guess, average.dtype)
 

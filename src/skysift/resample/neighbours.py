@@ -187,6 +187,31 @@ def _wrapped(
     return np.where(exists, hp.xyf2pix(nside, x, y, np.maximum(target, 0), nest=True), -1)
 
 
+def border(parent: int, levels: int) -> Int[np.ndarray, " cell"]:
+    """NESTED cells some levels below a parent that touch its edges."""
+    side = 1 << levels
+    along, low = np.arange(side), np.zeros(side, dtype=int)
+    high = low + side - 1
+    x, y = np.concatenate([along, along, low, high]), np.concatenate([low, high, along, along])
+    return np.unique((parent << 2 * levels) + hp.xyf2pix(side, x, y, 0 * x, nest=True))
+
+
+def grown(cells: Int[np.ndarray, " cell"], level: int, rings: int) -> Int[np.ndarray, " cell"]:
+    """NESTED cells and some rings of neighbours around them, sorted.
+
+    Examples:
+        >>> grown(np.array([0]), 1, 1).tolist()
+        [0, 1, 2, 3, 17, 19, 22, 23, 35]
+    """
+    cells = np.unique(cells)
+    edge = cells
+    for _ in range(rings):
+        near = np.unique(hp.get_all_neighbours(1 << level, edge, nest=True))
+        edge = np.setdiff1d(near[near >= 0], cells, assume_unique=True)
+        cells = np.union1d(cells, edge)
+    return cells
+
+
 def sorted_unique(values: Int[np.ndarray, " value"]) -> Int[np.ndarray, " value"]:
     """Sorted distinct values (faster than numpy.unique, which hashes integers)."""
     return _distinct(np.sort(values, axis=None))

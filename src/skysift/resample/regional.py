@@ -20,15 +20,23 @@ from jaxtyping import ArrayLike, Float, Int
 from skysift.grid import Grid, Ordering
 from skysift.resample.arrays import check_variance
 from skysift.resample.cells import cells_of
-from skysift.resample.check import check_cells, check_coordinates, check_level
+from skysift.resample.check import check_cells, check_level, check_samples
 from skysift.resample.ellipsoid import WGS84, Ellipsoid
 from skysift.resample.inverse import CellFit, Given, NotConverged, Status, fit_given
 from skysift.resample.methods import psf
+from skysift.resample.neighbours import border, grown
 from skysift.resample.observations import as_rows, harmonic_mean
 from skysift.resample.options import FitOptions, check_bounds, check_whole
 from skysift.resample.sampling import Sampling
+from skysift.resample.search import Unsupported
 
 _SEARCHED = 5
+
+NO_CELLS = (
+    "threshold: expected cells that enough samples support, got none in any region. Lower the "
+    "threshold, or raise sigma_m."
+)
+"""What is said where no region has a cell."""
 
 # Bytes that a region needs at most: at all, for the links of each sample, and for each of its rows
 # of values; as measured with nine links per sample and up to three cells per sample.
@@ -104,7 +112,8 @@ class Regions:
         nest: number the cells NESTED, else RING.
 
     Raises:
-        ValueError: for coordinates or levels out of range, or a halo that is not positive.
+        ValueError: for no samples, coordinates or levels out of range, or a halo that is not
+            positive.
 
     Examples:
         >>> lon, lat = np.meshgrid(np.arange(0.0, 40.0, 2.0), np.arange(0.0, 40.0, 2.0))
@@ -125,7 +134,7 @@ class Regions:
 
     def __post_init__(self) -> None:
         check_level(self.level)
-        check_coordinates(self.lon, self.lat)
+        check_samples(self.lon, self.lat)
         check_whole("parent_level", self.parent_level, "Try 3.")
         check_whole("halo", self.halo, "Try 8.")
         if not 0 <= self.parent_level <= self.level:
@@ -183,7 +192,7 @@ class Regions:
         return grown(occupied, self.parent_level, rings)
 
     def region(self, parent: int) -> Region | None:
-        """The region of one parent, `None` if no cell inside has samples.
+        """The region of one parent, `None` if no cell inside has samples, or enough of them.
 
         Raises:
             ValueError: for a number that is no parent cell.
@@ -194,13 +203,11 @@ class Regions:
         samples = self._around(parent)
         if not samples.size:
             return None
-        sampling = self.method(
-            np.asarray(self.lon)[samples],
-            np.asarray(self.lat)[samples],
-            self.level,
-            ellipsoid=self.ellipsoid,
-            nest=self.nest,
-        )
+        where = np.asarray(self.lon)[samples], np.asarray(self.lat)[samples]
+        try:
+            sampling = self.method(*where, self.level, ellipsoid=self.ellipsoid, nest=self.nest)
+        except Unsupported:  # here; elsewhere there may be more samples
+            return None
         inside = np.flatnonzero(self._parents_of(sampling.grid.nested) == parent)
         return Region(parent, samples, sampling, inside) if inside.size else None
 
@@ -237,7 +244,8 @@ class Regions:
             **options: fields of `FitOptions`.
 
         Raises:
-            ValueError: for values of a wrong shape or kind, or options out of range.
+            ValueError: for values of a wrong shape or kind, options out of range, or no cell above
+                the threshold.
 
         Warns:
             NotConverged: if regions are not done after `max_iter` iterations.
@@ -266,6 +274,8 @@ class Regions:
                     failed.append(region.parent)
             if progress is not None:
                 progress(done, parents.size)
+        if cells is None and len(found) == 1:
+            raise Unsupported(NO_CELLS)
         if failed:
             warnings.warn(
                 f"fit: {len(failed)} of {len(parts) - 1} regions did not converge in "
@@ -302,7 +312,7 @@ class Regions:
         # Cells about as wide as the halo: one ring of them covers it.
         level = max(self.parent_level, self.level - (self.halo - 1).bit_length())
         rings = -(-self.halo // (1 << (self.level - level)))
-        near = grown(_border(parent, level - self.parent_level), level, rings)
+        near = grown(border(parent, level - self.parent_level), level, rings)
         near = near[near >> 2 * (level - self.parent_level) != parent]
         edges = np.stack([near, near + 1], axis=1) << 2 * (self.level - level)
         whole = np.array([[parent, parent + 1]]) << 2 * (self.level - self.parent_level)
@@ -374,28 +384,3 @@ class _Work:
             return None
         variance = np.atleast_1d(self.variance)
         return harmonic_mean(variance.reshape(-1, variance.shape[-1]))
-
-
-def _border(parent: int, levels: int) -> Int[np.ndarray, " cell"]:
-    """NESTED cells some levels below a parent that touch its edges."""
-    side = 1 << levels
-    along, low = np.arange(side), np.zeros(side, dtype=int)
-    high = low + side - 1
-    x, y = np.concatenate([along, along, low, high]), np.concatenate([low, high, along, along])
-    return np.unique((parent << 2 * levels) + hp.xyf2pix(side, x, y, 0 * x, nest=True))
-
-
-def grown(cells: Int[np.ndarray, " cell"], level: int, rings: int) -> Int[np.ndarray, " cell"]:
-    """NESTED cells and some rings of neighbours around them, sorted.
-
-    Examples:
-        >>> grown(np.array([0]), 1, 1).tolist()
-        [0, 1, 2, 3, 17, 19, 22, 23, 35]
-    """
-    cells = np.unique(cells)
-    edge = cells
-    for _ in range(rings):
-        near = np.unique(hp.get_all_neighbours(1 << level, edge, nest=True))
-        edge = np.setdiff1d(near[near >= 0], cells, assume_unique=True)
-        cells = np.union1d(cells, edge)
-    return cells

@@ -13,6 +13,9 @@ from skysift.grid import Grid, Ordering, masked_to_nan
 from skysift.maps import unseen_to_nan
 from skysift.resample.check import check_choice, check_level
 
+_MOST_CELLS = 2**31
+"""Cells of a result: 16 GiB for each row of values."""
+
 
 class Quantity(enum.Enum):
     """What the value of a cell is, which says what is conserved.
@@ -64,8 +67,8 @@ def regrade(
             conservation.
 
     Raises:
-        ValueError: for values of another size than the grid, a level out of range, an unknown
-            quantity, or a fraction that is not between 0 and 1.
+        ValueError: for values of another size than the grid, a level out of range or with too
+            many cells, an unknown quantity, or a fraction that is not between 0 and 1.
 
     Examples:
         >>> field = np.arange(48.0)
@@ -97,6 +100,12 @@ def regrade(
             f"{values.shape}. Move the axis of cells to the end."
         )
     steps = level - own
+    if grid.size << 2 * max(steps, 0) > _MOST_CELLS:
+        raise ValueError(
+            f"level: expected one with at most {_MOST_CELLS:,} cells, got {level}, with "
+            f"{grid.size << 2 * steps:,} for {grid.size:,} of level {own}. Choose a lower level, "
+            "or fewer cells."
+        )
     coarser = _coarser if steps < 0 else _finer
     cells, values, coverage = coarser(values, grid.nested, abs(steps), quantity)
     values = np.where(coverage < min_coverage, np.nan, values)

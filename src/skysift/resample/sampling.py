@@ -161,8 +161,8 @@ class Sampling:
         """A x: the linear operator, 0 at samples that are not covered.
 
         Args:
-            cells: `(..., cell)`, in the order of `cell_ids`. A NaN reaches the samples linked to
-                its cell.
+            cells: `(..., cell)`, in the order of `cell_ids`, all finite; `resample` takes missing
+                ones.
 
         Raises:
             ValueError: for another number of cells, or values that are not real numbers.
@@ -373,10 +373,13 @@ class Sampling:
     def _adjoint(self, samples):
         if isinstance(samples, jax.Array):
             index, weights, order, _ = self._on_device
-            rows = jnp.take(samples.astype(weights.dtype), order, axis=-1)
+            linked = jnp.where(self.covered, samples.astype(weights.dtype), 0.0)
+            rows = jnp.take(linked, order, axis=-1)
             cells = jnp.zeros((*samples.shape[:-1], self.n_cells), weights.dtype)
             return cells.at[..., index].add(rows[..., None] * weights, mode="promise_in_bounds")
         samples = np.asarray(samples, self.weights.dtype)
+        if not self.covered.all():
+            samples = np.where(self.covered, samples, samples.dtype.type(0))
         out = np.zeros((len(samples), self.n_cells), self.weights.dtype)
         for given, wanted in zip(samples, out, strict=True):
             for rows, matrix in self.matrices:

@@ -20,6 +20,10 @@ from skysift.resample.neighbours import (
 _COUNTED = 1e-4  # of the threshold; smaller weights are not worth the memory of their cells
 
 
+class Unsupported(ValueError):
+    """No cell has the weight that the threshold asks for."""
+
+
 def nearest_cells(
     points: Points,
     target: Target,
@@ -39,7 +43,8 @@ def nearest_cells(
         memory: account on which the cells are booked.
 
     Raises:
-        ValueError: if no cell is left, or memory is short.
+        Unsupported: if no cell is left.
+        ValueError: if memory is short.
     """
     rings = rings_for(npt)
     shape = (points.own.size, min(npt, hp.nside2npix(1 << target.level)))
@@ -77,7 +82,7 @@ def _supported(
         total[np.searchsorted(ids, part)] += support
     supported = total >= threshold
     if not supported.any():
-        raise ValueError(
+        raise Unsupported(
             f"threshold: expected cells with summed weights of at least {threshold}, got at most "
             f"{total.max():.3g}. Lower the threshold, or raise sigma_m."
         )
