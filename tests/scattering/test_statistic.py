@@ -79,7 +79,7 @@ def test_large_offset_of_another_map_is_no_matter(statistic, field):
 
 
 def test_everything_missing_is_refused(statistic, field):
-    with pytest.raises(ValueError, match="weights: expected cells away from the mask"):
+    with pytest.raises(ValueError, match="got none in region 0. Keep more cells"):
         statistic(np.full(field.shape, np.nan))
 
 

@@ -1,5 +1,4 @@
 import healpy as hp
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from skysift.scattering.statistics import Statistics
 
 from ..oracles.phases import Sky, Waves, flat_phases, sphere_phases
 from ..oracles.scattering import Legendre, bump, unpacked
+from .checks import against_finite_difference, moments, require_converged
 from .fields import peer_plane, red_alm, red_noise
 
 LMAX, SCALES = 6, 2
@@ -19,7 +19,7 @@ ORDERS = ("S1", "S11", "S00", "S01", "C01", "Cphase")
 
 @pytest.fixture(scope="module")
 def statistic():
-    return WPH.plane((32, 32), 3, 2, shifts=1, angles=2)
+    return WPH.plane((32, 32), 2, 2, shifts=1, angles=2)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def field():
 
 @pytest.fixture(scope="module")
 def sphere():
-    return WPH.sphere(8, 3, handed=True, moduli=True)
+    return WPH.sphere(8, 2, handed=True, moduli=True)
 
 
 def against_oracle(statistics, found, orders, tolerance=1e-11):
@@ -45,16 +45,6 @@ def against_oracle(statistics, found, orders, tolerance=1e-11):
 def still(shape, orientations):
     """No shift of any orientation."""
     return {(turn, 0, 0): (0,) * len(shape) for turn in range(orientations)}
-
-
-def moments(statistic, alm):
-    """Normalised statistics of coefficients of one channel, by order."""
-    raw = statistic.moments(jnp.asarray(alm)[None, None])
-    values = statistic.normalised(raw, raw)
-    return {
-        table.order.value: np.asarray(one[0])
-        for table, one in zip(statistic.layout.tables, values, strict=True)
-    }
 
 
 @pytest.mark.parametrize(
@@ -231,18 +221,11 @@ def test_rotation_and_flip(statistic, field, move, turned, wrapped, angle):
         assert checked >= 0.6 * table.size
 
 
-def test_gradient_finite_difference(statistic, field):
-    rng = np.random.default_rng(5)
-    weights = jnp.asarray(rng.standard_normal(statistic.layout.n_coefficients))
-    step = rng.standard_normal(field.shape)
-
-    def objective(x):
-        return statistic(x).vector @ weights
-
+def test_gradient_finite_difference():
     # Where a coefficient is near zero, its phase turns fast.
-    expected = (objective(field + 1e-7 * step) - objective(field - 1e-7 * step)) / 2e-7
-    slope = jax.jit(jax.grad(objective))(jnp.asarray(field))
-    np.testing.assert_allclose(np.sum(slope * step), expected, rtol=1e-6)
+    statistic = WPH.plane((16, 16), 2, 2, shifts=1, angles=2)
+    step = np.random.default_rng(6).standard_normal((16, 16))
+    against_finite_difference(statistic, red_noise((16, 16)), step, 1e-7, 1e-6)
 
 
 def test_masked_gaussian_field_is_unbiased():
@@ -250,7 +233,7 @@ def test_masked_gaussian_field_is_unbiased():
     weights[10:30, 20:50] = 0.0
     x = red_noise((64, 64), skewed=False, batch=(60,))
     whole, part = (
-        WPH.plane((64, 64), 3, 2, weights=w, shifts=1, angles=1, moduli=True)
+        WPH.plane((64, 64), 2, 2, weights=w, shifts=1, angles=1, moduli=True)
         for w in (None, weights)
     )
     full, left = whole(x), part(np.where(weights > 0.0, x, np.nan), reference=None)
@@ -280,9 +263,17 @@ def test_bad_input(statistic, field):
     with pytest.raises(ValueError, match="angles: expected 1 for a field of this shape, got 4"):
         WPH.plane((32,), 3, 1, shifts=1, angles=4)
     with pytest.raises(ValueError, match="reference: expected statistics of wavelet phase"):
-        statistic(field, reference=WPH.plane((32, 32), 3, 2)(field))
+        statistic(field, reference=WPH.plane((16, 16), 1, 1)(field[:16, :16]))
     with pytest.raises(ValueError, match="away from the mask at every scale"):
         statistic(np.where(np.arange(32) % 4 == 0, np.nan, field))
+
+
+def test_a_region_narrower_than_a_shift_is_refused(field):
+    kept = np.zeros((32, 32))
+    kept[:, :13] = 1.0
+    statistic = WPH.plane((32, 32), 1, 2, shifts=4, angles=1, weights=kept)
+    with pytest.raises(ValueError, match="in pairs of cells away from the mask at region 0"):
+        statistic(field)
 
 
 def test_one_scale(field):
@@ -292,13 +283,9 @@ def test_one_scale(field):
 
 
 def test_synthesis():
-    x = red_noise((16, 16), seed=2)
     statistic = WPH.plane((16, 16), 2, 2)
-    found = synthesise(statistic(x), statistic, samples=1, seed=1, tolerance=0.1)
-    assert found.status[0].value == "converged"
-    offset = np.asarray(found.statistics.vector[0] - found.target.vector)
-    varies = found.metric.deviation > 1e-9 * found.metric.deviation.max()
-    assert np.mean((offset[varies] / found.metric.deviation[varies]) ** 2) < 0.11
+    target = statistic(red_noise((16, 16), seed=2))
+    require_converged(synthesise(target, statistic, samples=1, seed=1, tolerance=0.1), 0.1)
 
 
 def test_sphere_oracle():
@@ -334,7 +321,7 @@ def test_sphere_rotation_and_mirror(sphere):
 
 
 def test_sphere_even_products_only(sphere):
-    even = WPH.sphere(8, 3, moduli=True)
+    even = WPH.sphere(8, 2, moduli=True)
     alm = red_alm(16, seed=3)
     whole = Statistics(tuple(jnp.asarray(v) for v in moments(sphere, alm).values()), sphere.layout)
     kept = moments(even, alm)
@@ -347,18 +334,10 @@ def test_sphere_even_products_only(sphere):
     assert not np.any(odd["S11"].column("channel") != odd["S11"].column("channel2"))
 
 
-def test_sphere_gradient(sphere):
-    rng = np.random.default_rng(5)
-    x, step = rng.standard_normal((2, 768))
-    weights = jnp.asarray(rng.standard_normal(sphere.layout.n_coefficients))
-
-    @jax.jit
-    def objective(maps):
-        return sphere(maps).vector @ weights
-
-    expected = (objective(x + 1e-7 * step) - objective(x - 1e-7 * step)) / 2e-7
-    slope = jax.grad(objective)(jnp.asarray(x))
-    np.testing.assert_allclose(np.sum(slope * step), expected, rtol=1e-6)
+def test_sphere_gradient():
+    statistic = WPH.sphere(4, SCALES, lmax=LMAX, handed=True, moduli=True, order=2, harmonics=2)
+    x, step = np.random.default_rng(5).standard_normal((2, 192))
+    against_finite_difference(statistic, x, step, 1e-7, 1e-6)
 
 
 def test_sphere_masked_gaussian_field_is_unbiased():

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from skysift.scattering.domain import AbstractDomain, Flat, Sphere
-from skysift.scattering.plane.weights import LEAKAGE
+from skysift.scattering.plane.bank import wavenumbers
 from skysift.scattering.sphere.bank import ell_of, multiplicity, truncated
 from skysift.scattering.sphere.gauss_legendre import GaussLegendre
-from skysift.scattering.sphere.weights import margin_weights, nearest_weights
+from skysift.scattering.sphere.weights import kernel_energy, margin_weights, nearest_weights
+from skysift.scattering.weights import checked_weights, margin, normalised
 
 
 class AbstractBands(eqx.Module):
@@ -153,7 +154,7 @@ def make_bands(
     if cells is None:
         equal = jnp.full((1, domain.size), 1.0 / domain.size)
         return FlatBands(jnp.asarray(windows), None, (equal,) * (scales + 1))
-    cells = checked_weights(cells, domain)
+    cells = checked_weights(cells, domain.cell_shape)
     parts = [_margins(window, cells, scale) for scale, window in enumerate(windows)]
     parts.append(cells)
     flat = [one.reshape(len(cells), -1) for one in parts]
@@ -175,9 +176,9 @@ def _sphere_bands(
     if cells is None:
         parts = [grid.weights[None] for grid in grids]
     else:
-        cells = checked_weights(cells, domain)
+        cells = checked_weights(cells, domain.cell_shape)
         parts = [
-            margin_weights(domain, cells, window, grid, scale)
+            margin_weights(domain, cells, kernel_energy(window, 0), grid, scale)
             for scale, (window, grid) in enumerate(zip(windows, grids[:-1], strict=True))
         ]
         parts.append(nearest_weights(domain, cells, grids[-1]))
@@ -188,40 +189,6 @@ def _sphere_bands(
         grids,
         lmax,
     )
-
-
-def wavenumbers(shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
-    """Wave number of each mode in radians per cell, in the order of `numpy.fft`."""
-    mesh = np.meshgrid(*[2.0 * np.pi * np.fft.fftfreq(cells) for cells in shape], indexing="ij")
-    return np.linalg.norm(np.stack(mesh), axis=0)
-
-
-def checked_weights(
-    weights: Float[np.ndarray, "..."], domain: AbstractDomain
-) -> Float[np.ndarray, "region ..."]:
-    """Weights with an axis for the region.
-
-    Raises:
-        ValueError: for weights that are negative, not finite, all zero or of another shape.
-    """
-    weights = np.asarray(weights, dtype=float)
-    shape = domain.cell_shape
-    cells = weights[None] if weights.shape == shape else weights
-    if cells.shape[1:] != shape or not len(cells):
-        raise ValueError(
-            f"weights: expected shape {shape} or (regions, {', '.join(map(str, shape))}), got "
-            f"{weights.shape}. Give one weight for each cell."
-        )
-    if not np.all(np.isfinite(cells)) or cells.min() < 0.0:
-        raise ValueError(
-            "weights: expected finite numbers of 0 or more, got others. Set masked cells to 0."
-        )
-    for region in np.flatnonzero(~cells.reshape(len(cells), -1).any(axis=-1)):
-        raise ValueError(
-            f"weights: expected cells of more than 0 in each region, got none in region {region}. "
-            "Leave the region out."
-        )
-    return cells
 
 
 def _require_scales(scales: int, most: int, size: str) -> None:
@@ -246,15 +213,9 @@ def _dyadic(
 def _margins(
     window: Float[np.ndarray, "..."], cells: Float[np.ndarray, "region ..."], scale: int
 ) -> Float[np.ndarray, "region ..."]:
-    """Weights of the cells, less where the kernel of a band sees masked cells."""
+    """Weights of the cells, adding to 1, less where the kernel of a band sees masked cells."""
     kernel = np.real(np.fft.ifftn(window)) ** 2
     masked = (~np.any(cells > 0.0, axis=0)).astype(float)
     spectrum = np.fft.fftn(kernel / kernel.sum()) * np.fft.fftn(masked)
-    weights = cells * np.clip(1.0 - np.real(np.fft.ifftn(spectrum)) / LEAKAGE, 0.0, 1.0)
-    for region in np.flatnonzero(~weights.reshape(len(cells), -1).any(axis=-1)):
-        raise ValueError(
-            f"weights: expected cells away from the mask at every scale, got none in region "
-            f"{region} at scale {scale}, which is {2**scale} cells wide. Choose scales={scale} or "
-            "fewer, or a larger region."
-        )
-    return weights
+    seen = np.real(np.fft.ifftn(spectrum))
+    return normalised(cells * margin(seen), scale, f"{2**scale} cells wide")

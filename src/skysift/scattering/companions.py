@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from skysift.scattering.bands import make_bands, wavenumbers
+from skysift.scattering.bands import make_bands
 from skysift.scattering.domain import AbstractDomain, Flat, Sphere
 from skysift.scattering.pdf import OnePoint, PdfShape
+from skysift.scattering.plane.bank import wavenumbers
 from skysift.scattering.power_spectrum import (
     FlatPowerSpectrum,
     SpectrumShape,

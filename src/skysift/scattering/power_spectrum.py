@@ -5,7 +5,9 @@ from __future__ import annotations
 import abc
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import equinox as eqx
 import healpy as hp
@@ -16,14 +18,16 @@ from jaxtyping import Array, Bool, Complex, Float, Inexact
 from skysift.harmonic import Bins, apodised
 from skysift.harmonic.coupling import Kernel, couplings
 from skysift.harmonic.spectra import cross_cl
-from skysift.scattering.bands import checked_weights, wavenumbers
 from skysift.scattering.domain import Flat, Sphere
 from skysift.scattering.layout import Layout, Order, Table, by_region
-from skysift.scattering.plane.bank import modes
+from skysift.scattering.plane.bank import modes, wavenumbers
 from skysift.scattering.sphere.bank import ell_of, multiplicity, truncated
 from skysift.scattering.sphere.gauss_legendre import GaussLegendre
 from skysift.scattering.statistic import AbstractStatistic, Moments
 from skysift.scattering.statistics import Statistics
+from skysift.scattering.weights import checked_weights
+
+SpectrumT = TypeVar("SpectrumT", bound="AbstractPowerSpectrum")
 
 _LARGEST_CONDITION = 1e6
 _APODISATION = 4.0
@@ -97,6 +101,16 @@ class AbstractPowerSpectrum(AbstractStatistic):
     def bins_of_modes(self) -> tuple[Float[np.ndarray, "bin ..."], Float[np.ndarray, "..."]]:
         """For each bin the share of each mode in its power, and the wave number of each mode."""
 
+    @abc.abstractmethod
+    def weighting(self, cells: Float[np.ndarray, "region ..."]) -> Weighting:
+        """Weights of the cells, with what undoes the coupling of bins."""
+
+    def masked(self: SpectrumT, kept: Bool[np.ndarray, "..."]) -> SpectrumT:
+        """See `AbstractStatistic`."""
+        cells = np.ones((1, *self.domain.cell_shape)) if self.cells is None else self.cells
+        weights = self.weighting(np.asarray(cells) * kept)
+        return eqx.tree_at(lambda one: one.weights, self, weights, is_leaf=lambda one: one is None)
+
     def normalised(self, moments: Moments, reference: Moments) -> Moments:
         """See `AbstractStatistic`; powers are what they are."""
         return moments
@@ -135,6 +149,28 @@ class AbstractPowerSpectrum(AbstractStatistic):
         """See `AbstractStatistic`; there is no rest."""
         return np.zeros((2, *self.bins_of_modes()[1].shape))
 
+    def _power(self, seen: Complex[Array, "... channel mode"]) -> Float[Array, "... pair bin"]:
+        """Power in bins of the modes of fields, of each pair of channels."""
+        a, b = np.triu_indices(self.shape.channels)
+        product = jnp.real(seen[..., a, :] * jnp.conj(seen[..., b, :]))
+        share = self.bins_of_modes()[0].reshape(self.shape.count, -1)
+        return product @ jnp.asarray(share.T, product.dtype)
+
+    def _weighted(
+        self,
+        weights: Weighting,
+        values: Float[Array, "field channel place"],
+        area: Float[Array, " place"],
+        seen: Callable[[Array], Complex[Array, "... mode"]],
+    ) -> Moments:
+        """Moments of values in places, and the power that is seen of them times the weights."""
+        mean = weights.averages(values, area)
+        square = weights.averages(values**2, area)
+        places = weights.places.astype(values.dtype)[:, None]
+        pseudo = self._power(seen((values[:, None] - mean[..., None]) * places))
+        decoupling = weights.decoupling.astype(pseudo.dtype)
+        return self._tables(mean, square, jnp.einsum("rdk,brpk->brpd", decoupling, pseudo))
+
     def _tables(self, mean: Array, square: Array, power: Array) -> Moments:
         """Moments of averages `(field, region, channel)` and power `(field, region, pair, bin)`."""
         variance = square - mean**2
@@ -164,31 +200,20 @@ class FlatPowerSpectrum(AbstractPowerSpectrum):
         """See `AbstractStatistic`."""
         axes = tuple(range(-len(self.domain.shape), 0))
         cells = fields.reshape(*fields.shape[:2], -1)
-        share = self.bins_of_modes()[0].reshape(self.shape.count, -1)
-        a, b = np.triu_indices(self.shape.channels)
 
-        def power(values: Array) -> Array:
-            seen = modes(values, axes).reshape(*values.shape[: axes[0]], -1)
-            product = jnp.real(seen[..., a, :] * jnp.conj(seen[..., b, :]))
-            return product @ jnp.asarray(share.T, product.dtype)
+        def seen(values: Array) -> Array:
+            grids = values.reshape(*values.shape[:-1], *self.domain.shape)
+            return modes(grids, axes).reshape(values.shape)
 
-        if self.weights is None:
-            mean = jnp.mean(cells, axis=-1)[:, None]
-            square = jnp.mean(cells**2, axis=-1)[:, None]
-            return self._tables(mean, square, power(fields)[:, None])
-        mean = self.weights.averages(cells, jnp.ones(1))
-        square = self.weights.averages(cells**2, jnp.ones(1))
-        places = self.weights.places.astype(cells.dtype)[:, None]
-        weighted = (cells[:, None] - mean[..., None]) * places
-        pseudo = power(weighted.reshape(*weighted.shape[:3], *self.domain.shape))
-        decoupling = self.weights.decoupling.astype(pseudo.dtype)
-        return self._tables(mean, square, jnp.einsum("rdk,brpk->brpd", decoupling, pseudo))
+        if self.weights is not None:
+            return self._weighted(self.weights, cells, jnp.ones(1), seen)
+        mean = jnp.mean(cells, axis=-1)[:, None]
+        square = jnp.mean(cells**2, axis=-1)[:, None]
+        return self._tables(mean, square, self._power(seen(cells))[:, None])
 
-    def masked(self, kept: Bool[np.ndarray, "..."]) -> FlatPowerSpectrum:
-        """See `AbstractStatistic`."""
-        cells = np.ones((1, *self.domain.shape)) if self.weights is None else self.weights.cells
-        weights = flat_weighting(self.domain, self.shape.edges, np.asarray(cells) * kept)
-        return eqx.tree_at(lambda one: one.weights, self, weights, is_leaf=lambda x: x is None)
+    def weighting(self, cells: Float[np.ndarray, "region ..."]) -> Weighting:
+        """See `AbstractPowerSpectrum`."""
+        return flat_weighting(self.domain, self.shape.edges, cells)
 
 
 class SpherePowerSpectrum(AbstractPowerSpectrum):
@@ -214,37 +239,23 @@ class SpherePowerSpectrum(AbstractPowerSpectrum):
     def moments(self, fields: Inexact[Array, "field channel ..."]) -> Moments:
         """See `AbstractStatistic`."""
         lmax = self.domain.lmax
-        share = self.bins_of_modes()[0]
-        a, b = np.triu_indices(self.shape.channels)
-
-        def power(alm: Array) -> Array:
-            product = jnp.real(alm[..., a, :] * jnp.conj(alm[..., b, :]))
-            return product @ jnp.asarray(share.T, product.dtype)
-
-        if self.weights is None:
-            mean = jnp.real(fields[..., 0]) / math.sqrt(4.0 * math.pi)
-            measure = jnp.asarray(multiplicity(lmax) / (4.0 * np.pi), mean.dtype)
-            square = jnp.abs(fields) ** 2 @ measure
-            return self._tables(mean[:, None], square[:, None], power(fields)[:, None])
-        grid = _product_grid(lmax)
-        cells = grid.synthesis(truncated(fields, lmax, grid.lmax), (0,))[..., 0, :]
-        area = jnp.asarray(grid.weights)
-        mean = self.weights.averages(cells, area)
-        square = self.weights.averages(cells**2, area)
-        places = self.weights.places.astype(cells.dtype)[:, None]
-        weighted = (cells[:, None] - mean[..., None]) * places
-        alm = grid.analysis(weighted[..., None, :], (0,))[..., 0, :]
-        pseudo = power(truncated(alm, grid.lmax, lmax))
-        decoupling = self.weights.decoupling.astype(pseudo.dtype)
-        return self._tables(mean, square, jnp.einsum("rdk,brpk->brpd", decoupling, pseudo))
-
-    def masked(self, kept: Bool[np.ndarray, "..."]) -> SpherePowerSpectrum:
-        """See `AbstractStatistic`."""
-        cells = np.ones((1, *self.domain.cell_shape))
         if self.weights is not None:
-            cells = np.asarray(self.weights.cells)
-        weights = sphere_weighting(self.domain, self.shape.edges, cells * kept)
-        return eqx.tree_at(lambda one: one.weights, self, weights, is_leaf=lambda x: x is None)
+            grid = _product_grid(lmax)
+
+            def seen(values: Array) -> Array:
+                alm = grid.analysis(values[..., None, :], (0,))[..., 0, :]
+                return truncated(alm, grid.lmax, lmax)
+
+            cells = grid.synthesis(truncated(fields, lmax, grid.lmax), (0,))[..., 0, :]
+            return self._weighted(self.weights, cells, jnp.asarray(grid.weights), seen)
+        mean = jnp.real(fields[..., 0]) / math.sqrt(4.0 * math.pi)
+        measure = jnp.asarray(multiplicity(lmax) / (4.0 * np.pi), mean.dtype)
+        square = jnp.abs(fields) ** 2 @ measure
+        return self._tables(mean[:, None], square[:, None], self._power(fields)[:, None])
+
+    def weighting(self, cells: Float[np.ndarray, "region cell"]) -> Weighting:
+        """See `AbstractPowerSpectrum`."""
+        return sphere_weighting(self.domain, self.shape.edges, cells)
 
 
 def flat_weighting(
@@ -256,7 +267,7 @@ def flat_weighting(
         ValueError: for weights that make no sense, or bins that they leave too little to tell
             apart.
     """
-    cells = checked_weights(weights, domain)
+    cells = checked_weights(weights, domain.cell_shape)
     inside = _inside(domain.shape, edges).astype(float)
     counts = inside.reshape(len(inside), -1).sum(axis=-1)
     decoupling = np.stack(
@@ -302,7 +313,7 @@ def sphere_weighting(
         ValueError: for weights that make no sense, or bins that they leave too little to tell
             apart.
     """
-    cells = checked_weights(weights, domain)
+    cells = checked_weights(weights, domain.cell_shape)
     kept = np.any(cells > 0.0, axis=0)
     width = 0.0 if kept.all() else _APODISATION * np.degrees(hp.nside2resol(domain.nside))
     alm = np.asarray(domain.sht.analysis(cells * apodised(kept, width)))

@@ -16,8 +16,8 @@ from skysift.grid import masked_to_nan
 from skysift.maps import unseen_to_nan
 from skysift.scattering.domain import AbstractDomain
 from skysift.scattering.layout import Layout
-from skysift.scattering.plane.weights import filled
 from skysift.scattering.statistics import Statistics
+from skysift.scattering.weights import filled
 
 Moments = tuple[Inexact[Array, "field coefficient"], ...]
 StatisticT = TypeVar("StatisticT", bound="AbstractStatistic")

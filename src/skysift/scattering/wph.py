@@ -94,10 +94,13 @@ class AbstractPhases(AbstractPowered):
         still = np.argwhere(~(variance > 100.0 * np.finfo(power.dtype).eps * power))
         if still.size:
             return f"in the modulus at {named(own, int(still[0, -1]))}"
-        lost = np.argwhere(~np.isfinite(np.asarray(self.of(reference, Order.S11))))
+        # Where no pair of cells is left their product is exactly zero.
+        table = self.layout[Order.S11]
+        own_rows = np.flatnonzero(table.column("channel") == table.column("channel2"))
+        lost = np.argwhere(np.asarray(self.of(reference, Order.S11))[..., own_rows] == 0.0)
         if lost.size:
-            table = self.layout[Order.S11]
-            return f"in pairs of cells away from the mask at {named(table, int(lost[0, -1]))}"
+            row = named(table, int(own_rows[lost[0, -1]]))
+            return f"in pairs of cells away from the mask at {row}"
         return ""
 
 

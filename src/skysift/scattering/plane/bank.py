@@ -117,8 +117,7 @@ def make_bank(sizes: BankShape, wavelet: AbstractWavelet) -> Bank:
         filters.append(bank)
         total[_corner(sizes.shape, grid)] += np.sum(bank**2, axis=0)
     total = 0.5 * (total + _reflected(total))
-    wavevectors, _ = _wavevectors(sizes.shape, sizes.shape)
-    k = np.linalg.norm(wavevectors, axis=-1)
+    k = wavenumbers(sizes.shape)
     uncovered = np.clip(1.0 - total / np.max(total), 0.0, 1.0) * (k > 0.0)
     # The middle of the band, by wave number: a gap between two scales counts as neither.
     fine = k > np.pi / math.sqrt(2.0)
@@ -142,7 +141,12 @@ def scale_windows(
     for window, filters, scale in zip(windows, bank.filters, range(len(windows)), strict=True):
         window[_corner(shape, bank.sizes.grid(scale))] = np.mean(np.asarray(filters) ** 2, axis=0)
         window[:] = 0.5 * (window + _reflected(window))
-    return windows, np.linalg.norm(_wavevectors(shape, shape)[0], axis=-1)
+    return windows, wavenumbers(shape)
+
+
+def wavenumbers(shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
+    """Wave number of each mode in radians per cell, in the order of `numpy.fft`."""
+    return np.linalg.norm(_wavevectors(shape, shape)[0], axis=-1)
 
 
 def modes(maps: Float[Array, "..."], axes: tuple[int, ...]) -> Complex[Array, "..."]:

@@ -101,7 +101,7 @@ def lagged_cell_sums(
 ) -> Complex[Array, "field region turn a b lag"]:
     """The same as `cell_sums` of fields given by their modes, with shifts of the first.
 
-    A pair of cells counts by the product of their weights.
+    A pair of cells counts by the product of their weights; where there is none the sum is zero.
     """
     grid = first.shape[3:]
     axes = tuple(range(-len(grid), 0))
@@ -113,7 +113,8 @@ def lagged_cell_sums(
             phases = _phases(lag[None], grid, shape, first.dtype)[0]
             moved = jnp.fft.ifftn(first[:, turn] * phases, axes=axes, norm="forward")
             pairs = weights * _moved(weights, lag, shape)
-            pairs = pairs / jnp.sum(pairs, axis=axes, keepdims=True)
+            total = jnp.sum(pairs, axis=axes, keepdims=True)
+            pairs = pairs / jnp.where(total > 0.0, total, 1.0)
             one = cell_sums(moved[:, None], values[:, turn, None], pairs, centred=centred)
             found.append(one[:, :, 0])
         turns.append(jnp.concatenate(found, axis=-1))

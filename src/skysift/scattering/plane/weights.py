@@ -8,10 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from skysift.scattering.plane.bank import Bank
-
-LEAKAGE = 0.05
-"""Part of the power of a wavelet that may lie on masked cells; its cell counts the less the more
-of it does."""
+from skysift.scattering.weights import checked_weights, filled, margin, normalised
 
 
 class ScaleWeights(eqx.Module):
@@ -60,75 +57,42 @@ class ScaleWeights(eqx.Module):
         return filled(fields, self.cells)
 
 
-def filled(values: Array, cells: Float[Array, "region ..."]) -> Array:
-    """Values `(..., *cells)` with their mean over the kept cells where no region has any weight."""
-    kept = jnp.any(cells > 0.0, axis=0)
-    axes = tuple(range(-kept.ndim, 0))
-    total = jnp.sum(jnp.where(kept, values, 0.0), axis=axes, keepdims=True)
-    return jnp.where(kept, values, (total / jnp.sum(kept)).astype(values.dtype))
-
-
-def scale_weights(bank: Bank, cells: Float[np.ndarray, "region ..."]) -> ScaleWeights:
+def scale_weights(bank: Bank, cells: Float[np.ndarray, "..."]) -> ScaleWeights:
     """Weights at each scale: those of the cells, less where a wavelet sees masked cells.
 
     Args:
         bank: wavelets.
-        cells: `(region, *shape)`, 0 and more; 0 on masked cells.
+        cells: `shape` or `(region, *shape)`, 0 and more; 0 on masked cells.
 
     Raises:
         ValueError: for weights that are negative, not finite or of another shape, and when no cell
             is far enough from the masked ones at a scale.
     """
-    cells = np.asarray(cells, dtype=float)
-    shape = bank.sizes.shape
-    if cells.shape[1:] != shape or not len(cells):
-        raise ValueError(
-            f"weights: expected shape {shape} or (regions, {', '.join(map(str, shape))}), got "
-            f"{cells.shape}. Give one weight for each cell."
-        )
-    if not np.all(np.isfinite(cells)) or cells.min() < 0.0:
-        raise ValueError(
-            "weights: expected finite numbers of 0 or more, got others. Set masked cells to 0."
-        )
+    cells = checked_weights(cells, bank.sizes.shape)
     axes = tuple(range(1, cells.ndim))
     scales, moduli = [], []
     kept = np.any(cells > 0.0, axis=0)
     masked = np.fft.fftn((~kept).astype(float), norm="forward")
     spectra = np.fft.fftn(cells, axes=axes, norm="forward")
     for scale, filters in enumerate(bank.filters):
-        grid = bank.sizes.grid(scale)
+        grid, width = bank.sizes.grid(scale), f"{2**scale} cells wide"
         bank_axes = tuple(range(1, len(grid) + 1))
         wavelets = np.fft.ifftn(np.asarray(filters), axes=bank_axes, norm="forward")
         energy = np.mean(np.abs(wavelets) ** 2, axis=0)
         kernel = np.fft.fftn(energy / energy.sum())
         seen = np.real(np.fft.ifftn(_crop(masked, grid) * kernel, norm="forward"))
-        margin = np.clip(1.0 - seen / LEAKAGE, 0.0, 1.0)
         coarse = np.real(
             np.fft.ifftn(
                 np.stack([_crop(one, grid) for one in spectra]), axes=bank_axes, norm="forward"
             )
         )
-        weights = _normalised(np.clip(coarse, 0.0, None) * margin, scale)
+        weights = normalised(np.clip(coarse, 0.0, None) * margin(seen), scale, width)
         scales.append(jnp.asarray(weights))
         # Where no coefficient counts, there is no modulus either for the wavelets of this scale.
         unknown = ~np.any(weights > 0.0, axis=0)
         seen = np.real(np.fft.ifftn(np.fft.fftn(unknown) * kernel))
-        margin = np.clip(1.0 - seen / LEAKAGE, 0.0, 1.0)
-        moduli.append(jnp.asarray(_normalised(weights * margin, scale)))
+        moduli.append(jnp.asarray(normalised(weights * margin(seen), scale, width)))
     return ScaleWeights(jnp.asarray(cells), tuple(scales), tuple(moduli))
-
-
-def _normalised(weights: Float[np.ndarray, "region ..."], scale: int) -> np.ndarray:
-    """Weights that add to 1 in each region, which they cannot where there are none."""
-    total = weights.sum(axis=tuple(range(1, weights.ndim)))
-    for region in np.flatnonzero(~(total > 0.0)):
-        fewer = f"scales={scale} or fewer, or " if scale else ""
-        raise ValueError(
-            f"weights: expected cells away from the mask at every scale, got none in region "
-            f"{region} at scale {scale}, whose wavelets are {2**scale} cells wide. Choose "
-            f"{fewer}a larger region."
-        )
-    return weights / total.reshape(-1, *([1] * (weights.ndim - 1)))
 
 
 def _crop(spectrum: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:

@@ -16,8 +16,9 @@ from skysift.scattering.layout import Layout, Order
 from skysift.scattering.plane.bank import Bank, crop, modes, pad
 from skysift.scattering.plane.lags import cell_sums, lag_vectors, lagged_cell_sums, mode_sums
 from skysift.scattering.plane.statistic import AbstractFlat
-from skysift.scattering.plane.weights import LEAKAGE, ScaleWeights
+from skysift.scattering.plane.weights import ScaleWeights
 from skysift.scattering.statistic import Moments, flattened, modulus
+from skysift.scattering.weights import margin
 from skysift.scattering.wph import AbstractPhases, Class, phase_layout, unit
 
 _NARROWEST = 0.5 / (0.496 * 2.0**-0.55 * 0.85 * np.pi)
@@ -243,7 +244,7 @@ class FlatPhases(AbstractFlat, AbstractPhases):
         cells = self.weights.cells.astype(window.dtype)
         masked = ~jnp.any(cells > 0.0, axis=0)
         seen = jnp.real(jnp.fft.ifftn(jnp.fft.fftn(masked.astype(window.dtype)) * window))
-        weights = cells * jnp.clip(1.0 - seen / LEAKAGE, 0.0, 1.0)
+        weights = cells * margin(seen)
         weights = weights.reshape(len(weights), -1)
         return weights / jnp.sum(weights, axis=-1, keepdims=True)
 

@@ -7,6 +7,7 @@ import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import cast
 
 import ducc0
 import numpy as np
@@ -45,7 +46,7 @@ class GaussLegendre:
     @property
     def rings(self) -> tuple[int, int]:
         """Number of rings and of cells on each."""
-        return self.lmax + 1, next_fast_len(2 * self.lmax + 2, real=True)
+        return self.lmax + 1, cast(int, next_fast_len(2 * self.lmax + 2, real=True))
 
     @property
     def npix(self) -> int:

@@ -58,6 +58,7 @@ class AbstractSphere(AbstractStatistic):
         scale: int,
         coarser: int | None = None,
         *,
+        degree: int = 1,
         moduli: bool = False,
     ) -> Array:
         """Averages over the grid of a scale, with an axis for the region after the first.
@@ -66,18 +67,21 @@ class AbstractSphere(AbstractStatistic):
             values: on the grid of the scale.
             scale: of the grid and of the weights.
             coarser: another scale whose wavelets must not see masked cells either.
+            degree: of the values in the coefficients of the scale: 1 of moduli, 2 of powers.
             moduli: whether what the wavelets of the scale have seen are moduli.
         """
         if self.weights is None:
             weights = jnp.asarray(self.bank.grid(scale).weights, values.dtype)[None]
+        elif moduli:
+            weights = self.weights.moduli[scale][-1]
         else:
-            kind = self.weights.moduli if moduli else self.weights.scales
-            weights = kind[scale].astype(values.dtype)
+            weights = self.weights.scales[scale]
             if coarser is not None:
                 near = _nearest(self.bank.grid(scale).lmax, self.bank.grid(coarser).lmax)
                 weights = weights * self.weights.any_region(coarser)[near]
                 weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
-        return jnp.einsum("b...p,rp->br...", values, weights)
+            weights = weights / self.weights.left[scale][:, None] ** (0.5 * degree)
+        return jnp.einsum("b...p,rp->br...", values, weights.astype(values.dtype))
 
     def centred(
         self, envelope: Float[Array, "field channel direction cell"], average: Array, scale: int
@@ -117,15 +121,38 @@ class AbstractSphere(AbstractStatistic):
             grid = self.bank.grid(scale)
             halves = kept * jnp.asarray(np.sqrt(window), real)
             seen = grid.synthesis(truncated(halves, lmax, grid.lmax), (0,))[..., 0, :]
-            fields = seen[:, :linear]
-            own, moduli = self.weights.scales[scale], self.weights.moduli[scale]
-            powers = jnp.einsum("bnp,rp,bmp->brnm", fields, own.astype(real), fields)
-            products = jnp.einsum("bnp,rp,bmp->brnm", seen, moduli.astype(real), seen)
-            return products.at[..., :linear, :linear].set(powers)
+            return self._weighted(self.weights, seen, scale, linear)
         measure = jnp.asarray(window * multiplicity(lmax) / (4.0 * np.pi), real)
         products = jnp.einsum("bnk,bmk->bnm", jnp.real(kept) * measure, jnp.real(kept))
         products += jnp.einsum("bnk,bmk->bnm", jnp.imag(kept) * measure, jnp.imag(kept))
         return products[:, None]
+
+    def _weighted(
+        self, weights: SphereWeights, seen: Float[Array, "field row cell"], scale: int, linear: int
+    ) -> Float[Array, "field region row row"]:
+        """The products of `gram` over the places that count for both of their rows."""
+        real = seen.dtype
+        harmonic = [self.bank.even.index(spin) for spin, _ in self.bank.parts]
+        moduli = np.tile(harmonic, (seen.shape[1] - linear) // len(harmonic))
+        wider = np.concatenate([np.zeros(linear, dtype=np.int64), moduli])
+        wider = np.maximum(wider[:, None], wider)
+        products = jnp.zeros(())
+        for number, one in enumerate(weights.moduli[scale].astype(real)):
+            found = jnp.einsum("bnp,rp,bmp->brnm", seen, one, seen)
+            products = jnp.where(wider == number, found, products)
+        if not linear:
+            # The whole band of a modulus is what it is in the cells: nothing has been lost.
+            return products
+        own = weights.scales[scale].astype(real)
+        powers = jnp.einsum("bnp,rp,bmp->brnm", seen[:, :linear], own, seen[:, :linear])
+        products = products.at[..., :linear, :linear].set(powers)
+        fine = np.repeat(np.arange(scale + 1), linear * len(harmonic))
+        # A modulus has lost what its wavelets have, and what the band then sees of it.
+        first = jnp.stack(weights.left[: scale + 1])[fine]
+        second = weights.left_moduli[scale][fine, moduli]
+        left = jnp.concatenate([jnp.tile(weights.left[scale], (linear, 1)), first * second])
+        left = left.astype(real)
+        return products / jnp.sqrt(jnp.einsum("nr,mr->rnm", left, left))
 
     def first(self, fields: Complex[Array, "field channel alm"]) -> tuple[Array, Array, Array]:
         """Mean, variance and power at other scales of each channel, `(field, coefficient)`."""

@@ -10,28 +10,38 @@ from jaxtyping import Array, Bool, Complex, Float
 
 from skysift.harmonic import multipoles
 from skysift.scattering.domain import Sphere
-from skysift.scattering.plane.weights import LEAKAGE
-from skysift.scattering.sphere.bank import SphereBank
+from skysift.scattering.sphere.bank import SphereBank, truncated
 from skysift.scattering.sphere.gauss_legendre import GaussLegendre
+from skysift.scattering.weights import checked_weights, margin, normalised
 
 
 class SphereWeights(eqx.Module):
     """Weights of places on the sphere, region by region.
+
+    A wavelet near a mask has lost a part of its power, and so has the modulus that is seen in the
+    band of a coarser scale. The margins keep the parts small, and averages are divided by what is
+    left of a field that is white in the band.
 
     Args:
         cells: `(region, cell)` as given, HEALPix RING, zero on masked cells.
         fields: weights `(region, cell)` of the field itself on the grid of its band limit, adding
             to 1 in each region.
         scales: the same of the grid of each scale.
-        moduli: the same of moduli seen in the band of a scale: those of the places that are a
-            margin away also from where the coefficients of the scale do not count.
+        moduli: of each angular harmonic, `(harmonic, region, cell)`, the weights of moduli seen in
+            the band of a scale: those of the places that are a margin away also from where the
+            coefficients of the scale do not count. The higher the harmonic, the wider.
+        left: of each scale, the part of the power of its wavelets that is left, `(region,)`.
+        left_moduli: of each scale, the part that is left of the harmonics of the moduli of each
+            scale up to it, `(fine, harmonic, region)`.
         lmax: band limit of the field.
     """
 
     cells: Float[Array, "region cell"]
     fields: Float[Array, "region cell"]
     scales: tuple[Float[Array, "region cell"], ...]
-    moduli: tuple[Float[Array, "region cell"], ...]
+    moduli: tuple[Float[Array, "harmonic region cell"], ...]
+    left: tuple[Float[Array, " region"], ...]
+    left_moduli: tuple[Float[Array, "fine harmonic region"], ...]
     lmax: int = eqx.field(static=True)
 
     def any_region(self, scale: int) -> Bool[Array, " cell"]:
@@ -48,94 +58,74 @@ class SphereWeights(eqx.Module):
 
 
 def sphere_weights(
-    bank: SphereBank, domain: Sphere, cells: Float[np.ndarray, "region cell"]
+    bank: SphereBank, domain: Sphere, cells: Float[np.ndarray, "..."]
 ) -> SphereWeights:
     """Weights at each scale: those of the cells, less where a wavelet sees masked cells.
 
     Args:
         bank: wavelets.
         domain: of the maps.
-        cells: `(region, cell)`, 0 and more, HEALPix RING; 0 on masked cells.
+        cells: `(cell,)` or `(region, cell)`, 0 and more, HEALPix RING; 0 on masked cells.
 
     Raises:
         ValueError: for weights that are negative, not finite or of another shape, and when no cell
             is far enough from the masked ones at a scale.
     """
-    cells = np.asarray(cells, dtype=float)
-    if cells.shape[1:] != domain.cell_shape or not len(cells):
-        npix = domain.cell_shape[0]
-        raise ValueError(
-            f"weights: expected shape ({npix},) or (regions, {npix}), got {cells.shape}. "
-            "Give one weight for each cell, in RING order."
-        )
-    if not np.all(np.isfinite(cells)) or cells.min() < 0.0:
-        raise ValueError(
-            "weights: expected finite numbers of 0 or more, got others. Set masked cells to 0."
-        )
-    scales, moduli = [], []
+    cells = checked_weights(cells, domain.cell_shape)
+    masked = domain.sht.analysis(jnp.asarray(~np.any(cells > 0.0, axis=0), float))
+    scales, moduli, left, left_moduli = [], [], [], []
+    unknown: list[tuple[Array, int]] = []
     for scale in range(bank.scales):
-        window, grid = bank.window(scale), bank.grid(scale)
-        weights = margin_weights(domain, cells, window, grid, scale)
-        scales.append(jnp.asarray(weights))
-        moduli.append(jnp.asarray(_moduli_weights(weights, window, grid, scale)))
-    fields = nearest_weights(domain, cells, GaussLegendre(domain.lmax))
+        grid, energy = bank.grid(scale), _wavelet_energy(bank, scale)
+        weights = margin_weights(domain, cells, energy, grid, scale)
+        scales.append(weights)
+        left.append(1.0 - weights @ _seen(masked, domain.lmax, energy, grid))
+        # Where no coefficient counts, there is no modulus either for the wavelets of this scale.
+        none = jnp.asarray(~np.any(weights > 0.0, axis=0), float)
+        unknown.append((grid.analysis(none[None], (0,))[0], grid.lmax))
+        energies = [kernel_energy(bank.window(scale), spin) for spin in bank.even]
+        seen = np.array([[_seen(*one, energy, grid) for energy in energies] for one in unknown])
+        # A product of two harmonics has the margin of the wider.
+        nearest = np.maximum.accumulate(seen[-1], axis=0)
+        width = _width(bank.lmax, scale)
+        kept = np.stack([normalised(weights * margin(one), scale, width) for one in nearest])
+        moduli.append(kept)
+        left_moduli.append(1.0 - np.einsum("fqp,qrp->fqr", seen, kept))
     return SphereWeights(
-        jnp.asarray(cells), jnp.asarray(fields), tuple(scales), tuple(moduli), domain.lmax
+        jnp.asarray(cells),
+        jnp.asarray(nearest_weights(domain, cells, GaussLegendre(domain.lmax))),
+        *(tuple(map(jnp.asarray, one)) for one in (scales, moduli, left, left_moduli)),
+        lmax=domain.lmax,
     )
 
 
 def margin_weights(
     domain: Sphere,
     cells: Float[np.ndarray, "region cell"],
-    window: Float[np.ndarray, " ell"],
+    energy: Float[np.ndarray, " ell"],
     grid: GaussLegendre,
     scale: int,
 ) -> Float[np.ndarray, "region place"]:
-    """Weights on a grid, adding to 1: those of the cells, less where a window sees masked cells.
+    """Weights on a grid, adding to 1: those of the cells, less where a kernel sees masked cells.
+
+    Args:
+        domain: of the cells.
+        cells: weights as given.
+        energy: harmonic window of the squared kernel (`kernel_energy`).
+        grid: of the places.
+        scale: of the kernel.
 
     Raises:
         ValueError: when no cell is far enough from the masked ones.
     """
     masked = ~np.any(cells > 0.0, axis=0)
-    alm = domain.sht.analysis(masked.astype(float)) * _energy(window)[multipoles(domain.lmax)[0]]
-    seen = hp.alm2map(alm, domain.nside, lmax=domain.lmax)
-    margin = np.clip(1.0 - np.maximum(seen, masked) / LEAKAGE, 0.0, 1.0)
+    window = _padded(energy, domain.lmax)[multipoles(domain.lmax)[0]]
+    alm = domain.sht.analysis(masked.astype(float)) * window
+    seen = hp.alm2map(np.asarray(alm), domain.nside, lmax=domain.lmax)
+    kept = cells * margin(np.maximum(seen, masked))
     theta, phi = grid.directions()
-    weights = np.stack(
-        [np.clip(hp.get_interp_val(one * margin, theta, phi), 0.0, None) for one in cells]
-    )
-    return _normalised(weights * grid.weights, window, scale)
-
-
-def _moduli_weights(
-    weights: Float[np.ndarray, "region place"],
-    window: Float[np.ndarray, " ell"],
-    grid: GaussLegendre,
-    scale: int,
-) -> Float[np.ndarray, "region place"]:
-    """Weights less where a window sees places at which no coefficient counts."""
-    unknown = ~np.any(weights > 0.0, axis=0)
-    alm = np.asarray(grid.analysis(jnp.asarray(unknown[None], float), (0,)))[0]
-    ell, energy = multipoles(grid.lmax)[0], _energy(window)
-    kernel = np.where(ell < energy.size, energy[np.minimum(ell, energy.size - 1)], 0.0)
-    seen = np.asarray(grid.synthesis(jnp.asarray(alm * kernel), (0,)))[0]
-    margin = np.clip(1.0 - seen / LEAKAGE, 0.0, 1.0)
-    return _normalised(weights * margin, window, scale)
-
-
-def _normalised(
-    weights: Float[np.ndarray, "region place"], window: Float[np.ndarray, " ell"], scale: int
-) -> Float[np.ndarray, "region place"]:
-    """Weights that add to 1 in each region, which they cannot where there are none."""
-    total = weights.sum(axis=-1, keepdims=True)
-    for region in np.flatnonzero(~(total[:, 0] > 0.0)):
-        fewer = f"scales={scale} or fewer, or " if scale else ""
-        raise ValueError(
-            f"weights: expected cells away from the mask at every scale, got none in region "
-            f"{region} at scale {scale} (around l = {np.argmax(window)}). Choose {fewer}a larger "
-            "region."
-        )
-    return weights / total
+    weights = np.stack([np.clip(hp.get_interp_val(one, theta, phi), 0.0, None) for one in kept])
+    return normalised(weights * grid.weights, scale, _width(domain.lmax, scale))
 
 
 def nearest_weights(
@@ -147,14 +137,55 @@ def nearest_weights(
     return nearest / nearest.sum(axis=-1, keepdims=True)
 
 
-def _energy(window: Float[np.ndarray, " ell"]) -> Float[np.ndarray, " ell"]:
-    """Harmonic window of a squared wavelet, averaged over directions, 1 at l = 0."""
+def kernel_energy(window: Float[np.ndarray, " ell"], spin: int) -> Float[np.ndarray, " ell"]:
+    """Harmonic window of the square of a kernel between a scalar and a spin field, 1 at l = 0.
+
+    Args:
+        window: of the kernel.
+        spin: of the field.
+    """
     lmax = window.size - 1
-    nodes, quadrature = np.polynomial.legendre.leggauss(2 * lmax + 1)
-    ell = np.arange(lmax + 1)
-    # Averaged over directions, the square of the wavelet is that of its spin parts; the part of
-    # spin 0 has the same width as all of them together to the precision that a margin needs.
-    profile = np.polynomial.legendre.legval(nodes, (2 * ell + 1) * window)
-    energy = profile**2 * quadrature
-    squared = np.polynomial.legendre.legvander(nodes, lmax).T @ energy
-    return squared / squared[0]
+    grid = GaussLegendre(max(2 * lmax, spin))
+    alm = _point(lmax) * window[multipoles(lmax)[0]]
+    fields = grid.synthesis(truncated(jnp.asarray(alm), lmax, grid.lmax), (spin,))
+    return _zonal(jnp.sum(fields**2, axis=0), grid)
+
+
+def _wavelet_energy(bank: SphereBank, scale: int) -> Float[np.ndarray, " ell"]:
+    """The same of a directional wavelet, averaged over its directions."""
+    grid = GaussLegendre(max(2 * bank.band(scale), bank.order))
+    real, imaginary = bank.coefficients(jnp.asarray(_point(bank.lmax)), scale, grid)
+    return _zonal(jnp.mean(real**2 + imaginary**2, axis=0), grid)
+
+
+def _point(lmax: int) -> Complex[np.ndarray, " alm"]:
+    """Coefficients of a point at the pole."""
+    ell, m = multipoles(lmax)
+    return np.where(m == 0, np.sqrt(2.0 * ell + 1.0), 0.0).astype(complex)
+
+
+def _zonal(values: Float[Array, " place"], grid: GaussLegendre) -> Float[np.ndarray, " ell"]:
+    """Harmonic window of what is the same at all longitudes, 1 at l = 0."""
+    alm = np.real(np.asarray(grid.analysis(values[None], (0,)))[0, : grid.lmax + 1])
+    window = alm / np.sqrt(2.0 * np.arange(grid.lmax + 1.0) + 1.0)
+    return window / window[0]
+
+
+def _seen(
+    masked: Complex[Array, " alm"],
+    lmax: int,
+    energy: Float[np.ndarray, " ell"],
+    grid: GaussLegendre,
+) -> Float[np.ndarray, " place"]:
+    """Part of the power of a kernel, at each place of a grid, that is on masked cells."""
+    alm = truncated(masked * _padded(energy, lmax)[multipoles(lmax)[0]], lmax, grid.lmax)
+    return np.clip(grid.synthesis(alm, (0,))[0], 0.0, 1.0)
+
+
+def _width(lmax: int, scale: int) -> str:
+    return f"around l = {lmax / 2**scale:.3g}"
+
+
+def _padded(window: Float[np.ndarray, " ell"], lmax: int) -> Float[np.ndarray, " ell"]:
+    """A window up to some multipole, zero above its own."""
+    return np.pad(window, (0, max(lmax + 1 - window.size, 0)))[: lmax + 1]

@@ -94,7 +94,7 @@ class SpherePhases(AbstractSphere, AbstractPhases):
             real, imaginary = bank.coefficients(fields, scale)
             power = jnp.einsum("bcdp,bedp->bcep", real, real)
             power += jnp.einsum("bcdp,bedp->bcep", imaginary, imaginary)
-            power = self.average(power / bank.directions, scale)
+            power = self.average(power / bank.directions, scale, degree=2)
             envelope = root(real**2 + imaginary**2)
             average = self.average(jnp.mean(envelope, axis=-2), scale)
             found[Order.S1].append(average)
@@ -153,7 +153,7 @@ class SpherePhases(AbstractSphere, AbstractPhases):
                 turned = turned**2
             values = jnp.conj(envelope * turned)
             products = jnp.real(jnp.einsum("bcdp,bedp->bcep", wave, values))
-            average = self.average(products / self.bank.directions, fine, coarse)
+            average = self.average(products / self.bank.directions, fine, coarse, degree=2)
             found.append(average[..., chosen[:, 0], chosen[:, 1]])
         return found
 

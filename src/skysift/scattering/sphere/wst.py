@@ -50,7 +50,7 @@ class SphereTransform(AbstractSphere, AbstractTransform):
             envelope = self._envelope(fields, scale)
             average = self.average(jnp.mean(envelope, axis=-2), scale)
             first.append(average)
-            powers.append(self.average(jnp.mean(envelope**2, axis=-2), scale))
+            powers.append(self.average(jnp.mean(envelope**2, axis=-2), scale, degree=2))
             second.append(self._second_layer(turned, scale) if turned else average[..., :0])
             centred = self.centred(envelope, average, scale)
             parts = bank.harmonic_parts(centred, scale)

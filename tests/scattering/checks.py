@@ -1,0 +1,48 @@
+"""What several kinds of statistics are asked: derivatives, moments of given coefficients."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def against_finite_difference(statistic, x, step, size, tolerance):
+    """Whether the derivative of a sum of all statistics along a step is their difference."""
+    rng = np.random.default_rng(5)
+    weights = jnp.asarray(rng.standard_normal(statistic.layout.n_coefficients))
+
+    @jax.jit
+    @jax.value_and_grad
+    def objective(maps):
+        return statistic(maps).vector @ weights
+
+    expected = (objective(x + size * step)[0] - objective(x - size * step)[0]) / (2.0 * size)
+    slope = objective(jnp.asarray(x))[1]
+    np.testing.assert_allclose(np.sum(slope * step), expected, rtol=tolerance)
+
+
+def moments(statistic, alm):
+    """Normalised statistics of coefficients of one channel, by order."""
+    return {
+        table.order.value: np.asarray(one[0])
+        for table, one in zip(
+            statistic.layout.tables,
+            _normalised(statistic, jnp.asarray(alm)[None, None]),
+            strict=True,
+        )
+    }
+
+
+@eqx.filter_jit
+def _normalised(statistic, fields):
+    raw = statistic.moments(fields)
+    return statistic.normalised(raw, raw)
+
+
+def require_converged(found, tolerance):
+    """Whether one synthesis has the statistics of its target to a mean square offset."""
+    assert found.status[0].value == "converged"
+    deviation = found.metric.deviation
+    offset = np.asarray(found.statistics.vector[0] - found.target.vector)
+    varies = deviation > 1e-9 * deviation.max()
+    assert np.mean((offset[varies] / deviation[varies]) ** 2) < 1.1 * tolerance
