@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -99,7 +100,30 @@ class Metric:
         return np.where(varies, root / np.where(varies, self.deviation, 1.0), 0.0)
 
 
-class Objective(eqx.Module):
+class AbstractObjective(eqx.Module):
+    """What a sampler brings down: the sum of squares of differences."""
+
+    @property
+    @abc.abstractmethod
+    def count(self) -> Float[Array, ""] | int:
+        """How many numbers are compared."""
+
+    @abc.abstractmethod
+    def differences(
+        self, unknowns: Float[Array, "field channel unknown"]
+    ) -> Float[Array, "field number"]:
+        """Differences of fields from what is wanted, weighed so that their squares add up."""
+
+    def each(self, unknowns: Float[Array, "field channel unknown"]) -> Float[Array, " field"]:
+        """Objective of each field by itself."""
+        return jnp.sum(self.differences(unknowns) ** 2, axis=-1)
+
+    def together(self, unknowns: Float[Array, "field channel unknown"]) -> Float[Array, ""]:
+        """Objective of the average of the statistics of all fields: the mean field."""
+        return jnp.sum(jnp.mean(self.differences(unknowns), axis=0) ** 2)
+
+
+class Objective(AbstractObjective):
     """Mean squared difference between statistics and wanted ones over their sampling variances.
 
     The mean is over the numbers of each order of statistics, and then over the orders. At 1 the
@@ -120,23 +144,20 @@ class Objective(eqx.Module):
     weights: Float[Array, " number"]
     colour: Colour
 
-    def vectors(
+    @property
+    def count(self) -> Float[Array, ""] | int:
+        """See `AbstractObjective`."""
+        return jnp.sum(self.weights > 0.0)
+
+    def differences(
         self, unknowns: Float[Array, "field channel unknown"]
     ) -> Float[Array, "field number"]:
-        """Statistics of fields, with the amplitudes of the target."""
+        """See `AbstractObjective`."""
         statistic = self.statistic
         moments = statistic.normalised(statistic.moments(self.colour.fields(unknowns)), self.target)
-        return Statistics(moments, statistic.layout).vector
-
-    def each(self, unknowns: Float[Array, "field channel unknown"]) -> Float[Array, " field"]:
-        """Objective of each field by itself."""
-        offset = self.vectors(unknowns) - self.wanted.astype(unknowns.dtype)
-        return jnp.sum((offset * self.weights.astype(unknowns.dtype)) ** 2, axis=-1)
-
-    def together(self, unknowns: Float[Array, "field channel unknown"]) -> Float[Array, ""]:
-        """Objective of the average of the statistics of all fields: the mean field."""
-        offset = jnp.mean(self.vectors(unknowns), axis=0) - self.wanted.astype(unknowns.dtype)
-        return jnp.sum((offset * self.weights.astype(unknowns.dtype)) ** 2)
+        vectors = Statistics(moments, statistic.layout).vector
+        offset = vectors - self.wanted.astype(unknowns.dtype)
+        return offset * self.weights.astype(unknowns.dtype)
 
 
 def objective_of(
@@ -182,10 +203,25 @@ def sampling_deviation(
             for key in keys
         ]
     )
-    deviation = vectors.std(axis=0, ddof=1, dtype=float)
     maps = np.asarray(statistic.domain.seen(colour.fields(colour.draw(keys[0], 1, dtype))))
     spread = maps.reshape(statistic.domain.channels, -1).std(axis=-1)
-    rounding = 1e3 * np.finfo(dtype).eps * _sizes(target.layout, vectors, spread)
+    return deviation_of(target.layout, vectors, spread)
+
+
+def deviation_of(
+    layout: Layout,
+    vectors: Float[np.ndarray, "draw number"],
+    spread: Float[np.ndarray, " channel"],
+) -> Float[np.ndarray, " number"]:
+    """Standard deviation of each number over draws, 0 for what varies by rounding only.
+
+    Args:
+        layout: of the numbers.
+        vectors: numbers of each draw.
+        spread: standard deviation of the map of each channel.
+    """
+    deviation = vectors.std(axis=0, ddof=1, dtype=float)
+    rounding = 1e3 * np.finfo(vectors.dtype).eps * _sizes(layout, vectors, spread)
     return np.where(deviation > rounding, deviation, 0.0)
 
 

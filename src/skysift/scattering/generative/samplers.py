@@ -15,7 +15,7 @@ import optax
 import scipy.optimize
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from skysift.scattering.generative.objective import Objective
+from skysift.scattering.generative.objective import AbstractObjective
 
 Report = Callable[[int, int, float], None]
 """Called with the number of the field, of the iteration, and the objective."""
@@ -57,7 +57,7 @@ class Task:
         report: called once an iteration.
     """
 
-    objective: Objective
+    objective: AbstractObjective
     start: Float[Array, "field channel unknown"]
     key: PRNGKeyArray
     tolerance: float
@@ -119,7 +119,7 @@ class LBFGS(AbstractSampler):
     def descend(
         self,
         task: Task,
-        evaluate: Callable[[Objective, Array], tuple[Array, Array]],
+        evaluate: Callable[[AbstractObjective, Array], tuple[Array, Array]],
         number: int,
     ) -> tuple[np.ndarray, Status, np.ndarray]:
         """Unknowns, status and history of one descent of all fields of a task.
@@ -277,7 +277,7 @@ class HMC(AbstractSampler):
     def run(self, task: Task) -> Found:
         """See `AbstractSampler`."""
         objective, start, key = task.objective, task.start, task.key
-        count = float(jnp.sum(objective.weights > 0.0)) / self.temperature
+        count = float(objective.count) / self.temperature
         unknowns, size = start, jnp.full(len(start), 0.05, start.dtype)
         history = []
         for draw in range(self.draws):
@@ -295,17 +295,17 @@ class HMC(AbstractSampler):
 
 
 @eqx.filter_jit
-def _each(objective: Objective, unknowns: Array) -> tuple[Array, Array]:
+def _each(objective: AbstractObjective, unknowns: Array) -> tuple[Array, Array]:
     return jax.value_and_grad(lambda values: jnp.sum(objective.each(values)))(unknowns)
 
 
 @eqx.filter_jit
-def _together(objective: Objective, unknowns: Array) -> tuple[Array, Array]:
+def _together(objective: AbstractObjective, unknowns: Array) -> tuple[Array, Array]:
     return jax.value_and_grad(objective.together)(unknowns)
 
 
 @eqx.filter_jit
-def _apart(objective: Objective, unknowns: Array) -> tuple[Array, Array]:
+def _apart(objective: AbstractObjective, unknowns: Array) -> tuple[Array, Array]:
     def total(values: Array) -> tuple[Array, Array]:
         each = objective.each(values)
         return jnp.sum(each), each
@@ -316,7 +316,7 @@ def _apart(objective: Objective, unknowns: Array) -> tuple[Array, Array]:
 
 @eqx.filter_jit
 def _trajectory(
-    objective: Objective, unknowns: Array, size: Array, count: Array, steps: int, key: PRNGKeyArray
+    objective: AbstractObjective, unknowns: Array, size: Array, count: Array, steps: int, key: PRNGKeyArray
 ) -> tuple[Array, Array, Array]:
     """One leapfrog trajectory of each field, with its chance of being accepted."""
     size = size[:, None, None]

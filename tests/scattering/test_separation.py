@@ -1,0 +1,252 @@
+"""Separations of a signal from noise: what they recover, repeat, resume and refuse."""
+
+import warnings
+
+import healpy as hp
+import numpy as np
+import pytest
+
+from skysift import scattering
+from skysift.scattering import (
+    LBFGS,
+    Adam,
+    Begin,
+    Covariance,
+    Descent,
+    Ensemble,
+    GaussianField,
+    Halves,
+    LargeScales,
+    Remainder,
+    Texture,
+    Total,
+    WhiteNoise,
+)
+from skysift.scattering.generative.samplers import AbstractSampler, Found
+from skysift.scattering.separation.separate import Status
+
+from .fields import red_noise, red_sky
+
+SHAPE = (32, 32)
+STATISTIC = Covariance.plane(SHAPE, 3, 2)
+SIGNAL = red_noise(SHAPE, seed=4, slope=2.0)
+NOISE = 0.6
+DATA = SIGNAL + NOISE * np.random.default_rng(7).standard_normal(SHAPE)
+SEED = np.random.SeedSequence(0)
+QUICK = Descent(LBFGS(max_iter=8), steps=6)
+
+
+def separated(**options):
+    """The test's separation, or one that differs from it in some options."""
+    data, model = options.pop("data", DATA), options.pop("contamination", WhiteNoise(NOISE))
+    constraints = options.pop("constraints", (Total(),))
+    options = {"seed": 1, "draws": 16, "descent": QUICK, **options}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return scattering.separate(data, model, STATISTIC, constraints, **options)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return separated()
+
+
+def power(a, b, low, high):
+    """Mean cross power of two maps between two wave numbers."""
+    number = np.hypot(*np.meshgrid(*2 * [np.fft.fftfreq(32, 1 / 32)], indexing="ij"))
+    ring = (number >= low) & (number < high)
+    return np.mean((np.fft.fft2(a) * np.conj(np.fft.fft2(b))).real[ring])
+
+
+def test_the_signal_is_recovered(found):
+    """Places where the noise is weak, power where it is strong."""
+    assert found.status is Status.CONVERGED
+    np.testing.assert_allclose(found.map + found.contamination, DATA, atol=1e-12)
+    before, after = (np.sqrt(np.mean((one - SIGNAL) ** 2)) for one in (DATA, found.map))
+    assert after < 0.75 * before
+    large = [power(found.map, SIGNAL, 1, 4), power(found.map, found.map, 1, 4)]
+    assert large[0] / np.sqrt(large[1] * power(SIGNAL, SIGNAL, 1, 4)) > 0.9
+    true, there, noisy = (power(one, one, 8, 17) for one in (SIGNAL, found.map, DATA))
+    assert noisy > 3.0 * true
+    assert abs(there - true) < 0.3 * (noisy - true)
+
+
+def test_losses_fall_to_the_scatter(found):
+    losses = found.history["total"]
+    assert losses[0] > 20.0
+    assert losses[-1] <= 1.0
+    assert found.draws == 16
+
+
+def test_same_seed_same_bits_and_a_state_to_go_on_from(found):
+    states = []
+    again = separated(report=states.append)
+    np.testing.assert_array_equal(again.map, found.map)
+    assert len(states) > 2
+    resumed = separated(resume=states[1])
+    np.testing.assert_array_equal(resumed.map, found.map)
+    np.testing.assert_array_equal(resumed.history["total"], found.history["total"])
+    other = separated(seed=2)
+    assert np.max(np.abs(other.map - found.map)) > 1e-3
+
+
+def test_restarts_differ_where_the_noise_is_strong():
+    found = separated(restarts=3)
+    assert found.maps.shape == (3, *SHAPE)
+    differences = found.maps[1] - found.maps[2]
+    ratio = [
+        power(differences, differences, low, high) / power(found.map, found.map, low, high)
+        for low, high in ((1, 3), (8, 17))
+    ]
+    assert ratio[0] < 0.1 < ratio[1]
+    np.testing.assert_allclose(found.spread, found.maps.std(axis=0, ddof=1))
+
+
+def test_fixed_scales_are_those_of_the_data():
+    found = separated(constraints=(Total(), LargeScales(3.0)))
+    number = np.hypot(*np.meshgrid(*2 * [np.fft.fftfreq(32, 1 / 32)], indexing="ij"))
+    kept = (number > 0.0) & (number <= 3.0)
+    a, b = np.fft.fft2(found.map), np.fft.fft2(DATA)
+    np.testing.assert_allclose(a[kept], b[kept], rtol=1e-9)
+    assert np.max(np.abs(a[number > 8.0] - b[number > 8.0])) > 1.0
+
+
+def test_from_noise_only_the_statistics_are_recovered():
+    found = separated(begin=Begin.NOISE, descent=Descent(LBFGS(max_iter=15), steps=10))
+    assert found.history["total"][-1] < 3.0
+    amplitudes = np.sqrt(power(SIGNAL, SIGNAL, 1, 3) * power(found.map, found.map, 1, 3))
+    assert power(found.map, SIGNAL, 1, 3) / amplitudes < 0.9
+
+
+@pytest.mark.parametrize("batch", [0, 4])
+def test_any_batch_and_adam(batch):
+    found = separated(descent=Descent(Adam(max_iter=30, learning_rate=0.05), 3, batch))
+    losses = found.history["total"]
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_two_constraints_hold_together():
+    found = separated(constraints=(Total(), Remainder()))
+    assert set(found.history) == {"total", "remainder"}
+    assert max(losses[-1] for losses in found.history.values()) <= 1.0
+
+
+def test_two_halves_on_the_sphere():
+    nside, lmax = 8, 16
+    one = Covariance.sphere(nside, 2, lmax=lmax, order=2, directions=3, harmonics=2)
+    two = Covariance.sphere(nside, 2, lmax=lmax, order=2, directions=3, harmonics=2, channels=2)
+    sky = hp.alm2map(hp.map2alm(red_sky(nside, 10), lmax=lmax), nside)
+    noise = WhiteNoise(0.5 * np.std(sky), halves=True)
+    halves = noise.maps(one.domain, 1, np.random.SeedSequence(5))[0] + sky
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found = scattering.separate(
+            halves, noise, one, (Total(), Halves(two)), draws=12, descent=QUICK
+        )
+    assert found.map.shape == (768,)
+    assert set(found.history) == {"total", "halves"}
+    assert all(losses[-1] < 0.3 * losses[0] for losses in found.history.values()), found.history
+    before = np.std(halves.mean(axis=0) - sky)
+    assert np.std(found.map - sky) < 0.9 * before
+
+
+def test_masked_cells_are_told():
+    data = np.where(np.arange(32) < 4, np.nan, DATA)
+    statistic = Covariance.plane(SHAPE, 2, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found = scattering.separate(
+            data, WhiteNoise(NOISE), statistic, draws=12, descent=QUICK, seed=1
+        )
+    assert np.isfinite(found.map).all()
+    np.testing.assert_array_equal(np.isnan(found.contamination), np.isnan(data))
+
+
+def test_a_limit_is_told():
+    with pytest.warns(UserWarning, match="1 of 1 solutions did not reach the tolerance 1e-06"):
+        found = scattering.separate(
+            DATA,
+            WhiteNoise(NOISE),
+            STATISTIC,
+            draws=12,
+            descent=Descent(LBFGS(max_iter=2), steps=1, tolerance=1e-6),
+        )
+    assert found.status is Status.STEP_LIMIT
+
+
+class Wild(AbstractSampler):
+    """A sampler that goes anywhere."""
+
+    def run(self, task):
+        far = 1e4 * np.random.default_rng(0).standard_normal(task.start.shape)
+        return Found(far, (Status.CONVERGED,), (np.zeros(1),))
+
+
+def test_divergence_is_told_and_the_best_signal_kept():
+    found = separated(descent=Descent(Wild(), steps=9))
+    losses = found.history["total"]
+    assert found.status is Status.DIVERGED
+    assert len(losses) == 2
+    assert losses[1] > 100.0 * losses[0]
+    start = DATA - np.mean(WhiteNoise(NOISE).maps(STATISTIC.domain, 16, SEED)) + 0.0
+    np.testing.assert_allclose(found.map, start, atol=0.05)
+
+
+def test_models_of_one_observation_of_the_contamination():
+    dirt = NOISE * np.random.default_rng(8).standard_normal(SHAPE)
+    for model in (
+        GaussianField(dirt, STATISTIC),
+        Texture(dirt, STATISTIC, LBFGS(max_iter=5), tolerance=0.5),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            maps = model.maps(STATISTIC.domain, 9, np.random.SeedSequence(0))
+        assert maps.shape == (9, *SHAPE)
+        np.testing.assert_allclose(maps.std(), dirt.std(), rtol=0.15)
+        assert np.max(np.abs(np.corrcoef(maps.reshape(9, -1)) - np.eye(9))) < 0.3
+
+
+def test_uneven_noise_has_the_given_deviation():
+    rms = 0.1 + np.linspace(0.0, 1.0, 32)[:, None] + np.zeros(SHAPE)
+    whole = WhiteNoise(rms).maps(STATISTIC.domain, 400, np.random.SeedSequence(1))
+    halves = WhiteNoise(rms, halves=True).maps(STATISTIC.domain, 400, np.random.SeedSequence(1))
+    assert halves.shape == (400, 2, *SHAPE)
+    np.testing.assert_allclose(whole.std(axis=0), rms, rtol=0.2)
+    np.testing.assert_allclose(halves.mean(axis=1).std(axis=0), rms, rtol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"contamination": np.ones((3, *SHAPE))}, "contamination: expected 8 draws or more"),
+        ({"contamination": np.ones((9, 16, 16))}, "contamination: expected maps .32, 32. as the"),
+        ({"contamination": np.ones(SHAPE, bool)}, "members: expected an array of real maps"),
+        ({"contamination": WhiteNoise(np.ones((4, 4)))}, "rms: expected one deviation, or maps"),
+        ({"data": np.zeros((16, 16))}, "maps: expected shape"),
+        ({"data": np.zeros((3, *SHAPE))}, "data: expected one map .32, 32., or the two halves"),
+        ({"data": np.full(SHAPE, np.nan)}, "data: expected cells with finite values, got none"),
+        ({"data": np.ones(SHAPE)}, "expected for 'total' fields with power at every scale"),
+        ({"draws": 0}, "draws: expected 1 or more, got 0"),
+        ({"restarts": 0}, "restarts: expected 1 or more, got 0"),
+        ({"seed": -1}, "seed: expected 0 or more, got -1"),
+    ],
+)
+def test_bad_input_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        separated(**options)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Descent(steps=0), "steps: expected 1 or more, got 0"),
+        (lambda: Descent(batch=-1), "batch: expected 0 or more, got -1"),
+        (lambda: Descent(tolerance=0.0), "tolerance: expected more than 0, got 0.0"),
+        (lambda: Ensemble(np.ones(3)), "members: expected an array of real maps"),
+        (lambda: WhiteNoise(-1.0), "rms: expected finite deviations of 0 or more"),
+        (lambda: WhiteNoise(0.0), "rms: expected finite deviations of 0 or more"),
+    ],
+)
+def test_numbers_are_checked(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
