@@ -55,21 +55,22 @@ def colour_of(statistic: AbstractStatistic, reference: Statistics) -> Colour:
     """
     mean, power, rest = statistic.powers(reference)
     windows, wavenumbers = statistic.power_windows()
+    sides = statistic.rest_windows()
+    whole = windows.sum(axis=0) + sides.sum(axis=0)
     centres = np.array([np.sum(one * wavenumbers) / np.sum(one) for one in windows])
     amplitudes = []
     for channel in range(statistic.domain.channels):
         level = power[channel] / windows.sum(axis=tuple(range(1, windows.ndim)))
         for _ in range(_REFINEMENTS):
             spectrum = _interpolated(wavenumbers, centres, level)
+            # What no scale covers overlaps with the scales next to it: both are refined together.
+            for window, wanted in zip(sides, rest[channel], strict=True):
+                found = np.sum(window * spectrum)
+                if found > 0.0:
+                    mostly = window > 0.25 * whole
+                    spectrum = np.where(mostly, spectrum * (wanted / found), spectrum)
             found = np.array([np.sum(one * spectrum) for one in windows])
             level = level * power[channel] / found
-        spectrum = _interpolated(wavenumbers, centres, level)
-        sides = statistic.rest_windows()
-        for window, wanted in zip(sides, rest[channel], strict=True):
-            found = np.sum(window * spectrum)
-            if found > 0.0:
-                mostly = window > 0.25 * window.max()
-                spectrum = np.where(mostly, spectrum * (wanted / found), spectrum)
         amplitudes.append(np.sqrt(spectrum))
     return Colour(jnp.asarray(np.stack(amplitudes)), jnp.asarray(mean), statistic.domain)
 

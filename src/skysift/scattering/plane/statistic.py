@@ -104,5 +104,7 @@ class AbstractFlat(AbstractStatistic):
         seen = jnp.fft.ifftn(
             jnp.expand_dims(spectrum, axes[0] - 1) * jnp.sqrt(windows), axes=axes, norm="forward"
         )
-        average = self.average(jnp.real(seen) ** 2, None)
-        return average.reshape(*average.shape[:2], -1)
+        power = jnp.real(seen) ** 2
+        # The finest modes near a mask see its edge, as the wavelets of the finest scale do.
+        sides = [self.average(power[:, :, side], scale) for side, scale in enumerate((0, None))]
+        return jnp.stack(sides, axis=-1).reshape(*sides[0].shape[:2], -1)
