@@ -196,7 +196,7 @@ def test_models_of_one_observation_of_the_contamination():
     dirt = NOISE * np.random.default_rng(8).standard_normal(SHAPE)
     for model in (
         GaussianField(dirt, STATISTIC),
-        Texture(dirt, STATISTIC, LBFGS(max_iter=5), tolerance=0.5),
+        Texture(dirt, STATISTIC, LBFGS(max_iter=5), together=3),
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -244,6 +244,7 @@ def test_bad_input_is_refused(options, message):
         (lambda: Descent(tolerance=0.0), "tolerance: expected more than 0, got 0.0"),
         (lambda: Ensemble(np.ones(3)), "members: expected an array of real maps"),
         (lambda: WhiteNoise(-1.0), "rms: expected finite deviations of 0 or more"),
+        (lambda: Texture(DATA, STATISTIC, together=1), "together: expected 2 or more, got 1"),
         (lambda: WhiteNoise(0.0), "rms: expected finite deviations of 0 or more"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from skysift.grid import masked_to_nan
 from skysift.maps import unseen_to_nan
 from skysift.scattering.domain import AbstractDomain
 from skysift.scattering.generative.gaussian import colour_of
-from skysift.scattering.generative.samplers import AbstractSampler
+from skysift.scattering.generative.samplers import LBFGS, MeanField
 from skysift.scattering.generative.synthesis import synthesise
 from skysift.scattering.statistic import AbstractStatistic
 
@@ -196,31 +196,49 @@ class GaussianField(AbstractContamination):
 class Texture(AbstractContamination):
     """Fields with the scattering statistics of one observation of the contamination.
 
+    The average over some of them has the statistics of the observation; each scatters about it,
+    as patches of one contamination do among themselves.
+
     Args:
         example: a map of it.
         statistic: to share.
-        sampler: how to make the fields (`synthesise`).
+        descent: how to make the fields (`MeanField`).
+        together: number of fields of which the average is that of the observation.
         tolerance: objective of the fields.
     """
 
     example: Float[np.ndarray, "..."]
     statistic: AbstractStatistic
-    sampler: AbstractSampler | None = None
-    tolerance: float = 0.05
+    descent: LBFGS = field(default_factory=lambda: LBFGS(max_iter=100))
+    together: int = 8
+    tolerance: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.together < 2:
+            raise ValueError(
+                f"together: expected 2 or more, got {self.together}. Say together=8: a single "
+                "field would have the very numbers of the observation, and no scatter."
+            )
 
     def maps(
         self, domain: AbstractDomain, count: int, seed: np.random.SeedSequence
     ) -> Float[np.ndarray, "draw ..."]:
         """See `AbstractContamination`."""
         _require_same(domain, self.statistic)
-        return synthesise(
-            self.statistic(self.example),
-            self.statistic,
-            count,
-            int(seed.generate_state(1, np.uint32)[0]),
-            sampler=self.sampler,
-            tolerance=self.tolerance,
-        ).maps
+        target = self.statistic(self.example)
+        groups = -(-count // self.together)
+        made = [
+            synthesise(
+                target,
+                self.statistic,
+                self.together,
+                int(one),
+                sampler=MeanField(self.descent),
+                tolerance=self.tolerance,
+            ).maps
+            for one in seed.generate_state(groups, np.uint32)
+        ]
+        return np.concatenate(made)[:count]
 
 
 def _require_same(domain: AbstractDomain, statistic: AbstractStatistic) -> None:
