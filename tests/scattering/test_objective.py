@@ -123,3 +123,22 @@ def test_a_metric_that_does_not_fit_is_refused(statistic):
         Metric(np.ones(3)).known(statistic, phi, colour, seed)
     with pytest.raises(ValueError, match="emphasis: expected orders among mean, .*, got bandpower"):
         Metric(emphasis={Order.BANDPOWER: 2.0}).known(statistic, phi, colour, seed)
+
+
+def test_within_limits_deviations(statistic):
+    phi = statistic(red_noise((16, 16)))
+    colour, seed = colour_of(statistic, phi), np.random.SeedSequence(0)
+    deviation = np.full(phi.n_coefficients, 10.0)
+    deviation[4] = 0.0
+    found = Metric(deviation, within={Order.S1: 0.05}).known(statistic, phi, colour, seed)
+    start = 0
+    for table in phi.layout.tables:
+        here = slice(start, start + table.size * (2 if table.complex else 1))
+        start = here.stop
+        expected = 0.05 * np.asarray(phi["S1"]) if table.order is Order.S1 else 10.0
+        expected = np.where(deviation[here] == 0.0, 0.0, expected)
+        np.testing.assert_allclose(found.deviation[here], expected)
+    with pytest.raises(ValueError, match="within: expected more than 0 for S1, got 0"):
+        Metric(within={Order.S1: 0.0})
+    with pytest.raises(ValueError, match="within: expected orders among mean, .*, got bandpower"):
+        Metric(within={Order.BANDPOWER: 0.1}).known(statistic, phi, colour, seed)

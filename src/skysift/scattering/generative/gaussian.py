@@ -61,6 +61,7 @@ def colour_of(statistic: AbstractStatistic, reference: Statistics) -> Colour:
     amplitudes = []
     for channel in range(statistic.domain.channels):
         level = power[channel] / windows.sum(axis=tuple(range(1, windows.ndim)))
+        spectrum = np.zeros_like(wavenumbers)
         for _ in range(_REFINEMENTS):
             spectrum = _interpolated(wavenumbers, centres, level)
             # What no scale covers overlaps with the scales next to it: both are refined together.

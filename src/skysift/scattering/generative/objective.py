@@ -28,6 +28,9 @@ class Metric:
             fields of the powers of the target.
         emphasis: how much an order counts, 1 unless given: at 10 its mean squared difference has
             to be ten times smaller.
+        within: largest deviation of the numbers of an order, as a part of the target: at 0.05
+            numbers that scatter by more are wanted to 5 % all the same, such as the power in bins
+            of few modes.
 
     Raises:
         ValueError: for deviations that are not finite or below 0, or an emphasis below 0.
@@ -35,6 +38,7 @@ class Metric:
 
     deviation: Float[np.ndarray, " number"] | None = None
     emphasis: Mapping[Order, float] = field(default_factory=dict)
+    within: Mapping[Order, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.deviation is not None:
@@ -50,6 +54,11 @@ class Metric:
                 raise ValueError(
                     f"emphasis: expected 0 or more for {order.value}, got {emphasis}. Say 1."
                 )
+        for order, part in self.within.items():
+            if not 0.0 < part < np.inf:
+                raise ValueError(
+                    f"within: expected more than 0 for {order.value}, got {part}. Say 0.05."
+                )
 
     def known(
         self,
@@ -58,11 +67,11 @@ class Metric:
         colour: Colour,
         seed: np.random.SeedSequence,
     ) -> Metric:
-        """The same with deviations, if need be those over Gaussian fields.
+        """The same with the deviations to use, if need be those over Gaussian fields.
 
         Raises:
-            ValueError: for deviations of other numbers than the statistics have, or an emphasis on
-                an order that they do not have.
+            ValueError: for deviations of other numbers than the statistics have, or orders that
+                they do not have.
         """
         count = target.layout.n_coefficients
         if self.deviation is not None and self.deviation.shape != (count,):
@@ -70,13 +79,23 @@ class Metric:
                 f"deviation: expected shape ({count},), one for each number of the statistics, got "
                 f"{self.deviation.shape}. Take `.deviation()` of an ensemble of their kind."
             )
-        for order in self.emphasis:
-            if order not in target.layout.orders:
-                have = ", ".join(one.value for one in target.layout.orders)
-                raise ValueError(f"emphasis: expected orders among {have}, got {order.value}.")
-        if self.deviation is not None:
-            return self
-        return replace(self, deviation=sampling_deviation(statistic, target, colour, seed))
+        for name, orders in (("emphasis", self.emphasis), ("within", self.within)):
+            for order in orders:
+                if order not in target.layout.orders:
+                    have = ", ".join(one.value for one in target.layout.orders)
+                    raise ValueError(f"{name}: expected orders among {have}, got {order.value}.")
+        deviation = self.deviation
+        if deviation is None:
+            deviation = sampling_deviation(statistic, target, colour, seed)
+        parts = [
+            np.full(table.size * (2 if table.complex else 1), self.within.get(table.order, np.inf))
+            for table in target.layout.tables
+        ]
+        size = np.abs(np.asarray(target.vector, dtype=float))
+        limit = np.where(
+            size > 0.0, np.concatenate(parts) * np.where(size > 0.0, size, 1.0), np.inf
+        )
+        return replace(self, deviation=np.minimum(deviation, limit))
 
     def weights(self, layout: Layout) -> Float[np.ndarray, " number"]:
         """Of the difference in each number: squared and summed they make the objective.

@@ -316,7 +316,12 @@ def _apart(objective: AbstractObjective, unknowns: Array) -> tuple[Array, Array]
 
 @eqx.filter_jit
 def _trajectory(
-    objective: AbstractObjective, unknowns: Array, size: Array, count: Array, steps: int, key: PRNGKeyArray
+    objective: AbstractObjective,
+    unknowns: Array,
+    size: Array,
+    count: Array,
+    steps: int,
+    key: PRNGKeyArray,
 ) -> tuple[Array, Array, Array]:
     """One leapfrog trajectory of each field, with its chance of being accepted."""
     size = size[:, None, None]
