@@ -38,16 +38,17 @@ class Status(enum.Enum):
 class Descent:
     """How a signal is moved until it satisfies the constraints.
 
-    In every step the mean over all draws of the contamination is taken at the present signal. The
-    signal then moves against few draws only, and what their mean lacks of that of all of them is
-    added: the gradient stays that of the whole to first order, the objective does not change
-    within the step, and no draw is seen long enough to be learnt.
+    In every step the mean of the statistics over all draws of the contamination is taken at the
+    present signal. The signal then moves with what the contamination adds to its statistics held
+    fixed, or against few draws plus what their mean lacks of that of all of them. The objective
+    does not change within a step. Few draws keep more of the places of weak structure, but in part
+    the signal learns them: its power is off for longer.
 
     Args:
         sampler: that moves the signal in one step.
         steps: at most.
-        batch: draws in one step against which the signal moves; 0 for none: what the
-            contamination adds to the statistics is held fixed then.
+        batch: draws in one step against which the signal moves; 0 to hold fixed what the
+            contamination adds.
         tolerance: loss of every constraint at which to stop. 1 is the scatter over the draws.
         inner: part of the tolerance at which a step ends.
 
@@ -57,7 +58,7 @@ class Descent:
 
     sampler: AbstractSampler = field(default_factory=lambda: LBFGS(max_iter=20))
     steps: int = 30
-    batch: int = 2
+    batch: int = 0
     tolerance: float = 1.0
     inner: float = 0.3
 
@@ -65,7 +66,7 @@ class Descent:
         if self.steps < 1:
             raise ValueError(f"steps: expected 1 or more, got {self.steps}. Say steps=30.")
         if self.batch < 0:
-            raise ValueError(f"batch: expected 0 or more, got {self.batch}. Say batch=2.")
+            raise ValueError(f"batch: expected 0 or more, got {self.batch}. Say batch=0.")
         for name, usual in (("tolerance", 1.0), ("inner", 0.3)):
             if not getattr(self, name) > 0.0:
                 raise ValueError(
