@@ -6,7 +6,14 @@ import pytest
 import xarray as xr
 from astropy.io import fits
 
-from skysift.experiment.fields import Field, Form, read_field, write_field
+from skysift.experiment.fields import (
+    Field,
+    Form,
+    read_field,
+    read_fields,
+    read_mask,
+    write_field,
+)
 from skysift.grid import UNSEEN, Grid, Ordering
 from skysift.store.fits import Column, Frame, write_columns
 
@@ -51,6 +58,63 @@ def test_variables_by_name(tmp_path):
         read_field(tmp_path / "two.nc")
     with pytest.raises(ValueError, match="field: expected the name of an array, got 'depth'"):
         read_field(tmp_path / "two.nc", "depth")
+
+
+def test_arrays_without_names_are_numbered(tmp_path):
+    np.save(tmp_path / "qu.npy", plane((2, 6, 8)))
+    np.testing.assert_array_equal(read_field(tmp_path / "qu.npy", "1").values, plane((2, 6, 8))[1])
+    for name in ("2", "Q"):
+        with pytest.raises(ValueError, match=rf"field: expected 0 to 1 .* got '{name}'"):
+            read_field(tmp_path / "qu.npy", name)
+    np.save(tmp_path / "iqu.npy", np.arange(3.0 * CELLS).reshape(3, CELLS))
+    assert read_field(tmp_path / "iqu.npy", "2").values[0] == 2 * CELLS
+
+
+def test_the_one_sphere_of_a_file_needs_no_name(tmp_path):
+    np.savez(tmp_path / "one.npz", sky=np.arange(float(CELLS)), notes=np.arange(5.0))
+    assert read_field(tmp_path / "one.npz").nside == NSIDE
+
+
+def test_the_last_ending_is_the_kind_of_the_file(tmp_path):
+    np.save(tmp_path / "cloud.fits.npy", plane())
+    assert read_field(tmp_path / "cloud.fits.npy").form is Form.NUMPY
+    fits.PrimaryHDU(plane()).writeto(tmp_path / "cloud.fits.gz")
+    assert read_field(tmp_path / "cloud.fits.gz").form is Form.FITS
+
+
+def test_images_of_one_name_are_told_apart(tmp_path):
+    images = [fits.ImageHDU(value * np.ones((6, 8)), name="SCI") for value in (1.0, 2.0)]
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(tmp_path / "two.fits")
+    found = [read_field(tmp_path / "two.fits", name).values[0, 0] for name in ("sci", "1", "2")]
+    assert found == [1.0, 1.0, 2.0]
+
+
+def test_maps_that_are_seen_together(tmp_path):
+    first, second = plane(), 2.0 * plane()
+    first[0, 0] = np.nan
+    np.savez(tmp_path / "two.npz", a=first, b=second)
+    found = read_fields([str(tmp_path / "two.npz")], ["b", "a"])
+    assert [one.name for one in found] == ["b", "a"]
+    assert [one.missing for one in found] == [1, 1]
+    np.save(tmp_path / "other.npy", np.ones((3, 3)))
+    np.save(tmp_path / "b.npy", second)
+    with pytest.raises(ValueError, match="file: expected maps of one grid, 6 × 8 .* got 3 × 3"):
+        read_fields([str(tmp_path / "b.npy"), str(tmp_path / "other.npy")])
+    gaps = [
+        np.where(np.arange(8) < 4, np.nan, plane()),
+        np.where(np.arange(8) < 4, plane(), np.inf),
+    ]
+    for name, values in zip("cd", gaps, strict=True):
+        np.save(tmp_path / f"{name}.npy", values)
+    with pytest.raises(ValueError, match="file: expected cells that all 2 maps have"):
+        read_fields([str(tmp_path / "c.npy"), str(tmp_path / "d.npy")])
+    for number, frame in enumerate((Frame.GALACTIC, Frame.EQUATORIAL)):
+        columns = {"MAP": Column(np.arange(float(CELLS)))}
+        write_columns(tmp_path / f"{number}.fits", columns, Grid(NSIDE), frame=frame)
+    with pytest.raises(ValueError, match="file: expected galactic coordinates .* got equatorial"):
+        read_fields([str(tmp_path / "0.fits"), str(tmp_path / "1.fits")])
+    with pytest.raises(ValueError, match="file: expected a file with a map, got none"):
+        read_fields([])
 
 
 def test_images_of_fits(tmp_path):
@@ -108,12 +172,22 @@ def test_masks_take_cells_out():
     mask[0] = 0.0
     mask[1, 0] = np.nan
     assert field.without(Field(mask)).missing == 9
+    with pytest.raises(ValueError, match="mask: expected at least one kept cell"):
+        field.without(Field(np.zeros((6, 8))))
     with pytest.raises(ValueError, match=r"mask: expected the grid of the field, 6 × 8, got 3 × 3"):
         field.without(Field(np.ones((3, 3))))
     sky = Field(np.ones(CELLS), frame=Frame.EQUATORIAL)
     assert sky.without(Field(np.ones(CELLS))).missing == 0
     with pytest.raises(ValueError, match="mask: expected equatorial coordinates .* got galactic"):
         sky.without(Field(np.ones(CELLS), frame=Frame.GALACTIC))
+
+
+def test_what_is_wrong_with_a_mask_is_said_of_the_mask(tmp_path):
+    np.savez(tmp_path / "two.npz", a=np.ones((6, 8)), b=np.ones((6, 8)))
+    with pytest.raises(ValueError, match=r"^mask: expected the name .* Save the mask by itself"):
+        read_mask(tmp_path / "two.npz")
+    np.save(tmp_path / "one.npy", np.ones((6, 8), dtype=bool))
+    assert read_mask(tmp_path / "one.npy").values.sum() == 48
 
 
 @pytest.mark.parametrize(
@@ -123,7 +197,8 @@ def test_masks_take_cells_out():
         (np.zeros(13), "field: expected a map of two axes"),
         (np.zeros(12 * 9), "field: expected a map of two axes"),
         (np.full((4, 4), np.nan), "field: expected finite numbers, got none"),
-        (np.zeros((4, 4), complex), "expected real numbers, got complex128"),
+        (np.zeros((3, 12 * 4)), "field: expected one map, got 3 maps of the sphere"),
+        (np.zeros((4, 4), complex), "field: expected real numbers, got complex128"),
         (np.array([["a"]]), "expected real numbers"),
     ],
 )

@@ -1,12 +1,22 @@
 """What the page of scattering statistics makes of measures and of tables of any kind."""
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
 
-from skysift.report.scattering import comparison
+from skysift.report.scattering import comparison, write_scattering_page
 from skysift.report.scattering_figures import OrderView, pairs_figure, triples_figure
-from skysift.report.scattering_view import Curve, Descent, ScatteringView, curves_of
+from skysift.report.scattering_view import (
+    Curve,
+    Descent,
+    ScatteringView,
+    curves_of,
+    of_dataset,
+    to_dataset,
+)
 from skysift.scattering.domain import Flat
 from skysift.scattering.families import WST, Covariance
 from skysift.scattering.morphology import Measure, Observer
@@ -124,6 +134,61 @@ def test_orders_of_the_sphere_can_be_drawn(view, family):
             assert order.even.sum() < order.values.shape[1]
             assert len(triples_figure(shown, order).axes) > 2
     assert names[0] == ("harmonic 0" if family is Covariance else "turn 0")
+
+
+def test_maps_that_are_seen_together_are_told_apart(view):
+    statistic = Covariance.plane(shape=SHAPE, scales=2, orientations=2, channels=2)
+    both = np.stack([view.maps, view.maps[::-1]], axis=1)
+    found = statistic(both).to_dataset().assign_attrs(edges="none", unit_of_maps=[2.0, 3.0])
+    views = tuple(
+        dataclasses.replace(view, statistics=found, channel=number, title=title, unit=unit)
+        for number, (title, unit) in enumerate([("Q", "K"), ("U", "mK")])
+    )
+    made = [[view.maps[2]], [view.maps[2]]]
+    again = of_dataset(to_dataset(views), found, made)
+    assert [(one.title, one.unit, one.deviation) for one in again] == [
+        ("Q", "K", 2.0),
+        ("U", "mK", 3.0),
+    ]
+    assert comparison(again[1]) == comparison(views[1])
+    orders = {(one.name, one.channels): one for one in OrderView.all(found)}
+    alone = {one.name: one for one in OrderView.all(view.statistics)}
+    np.testing.assert_allclose(orders["S3", (0,)].values, alone["S3"].values, rtol=1e-6, atol=1e-9)
+    assert set(channels for _, channels in orders) == {(0,), (1,), (0, 1), (1, 0)}
+    total = sum(one.values.shape[1] * (1 + one.complex) for one in orders.values())
+    assert total == views[0].n_coefficients == statistic.layout.n_coefficients
+
+
+def test_a_page_of_many_samples_stays_narrow(view, tmp_path):
+    many = 9
+    statistics = xr.concat(
+        [view.statistics.isel(field=[0, 1]), *([view.statistics.isel(field=[2])] * many)],
+        "field",
+        combine_attrs="override",
+    )
+    curves = {
+        name: dataclasses.replace(
+            one, values=np.concatenate([one.values[:2], *([one.values[2:]] * many)])
+        )
+        for name, one in view.curves.items()
+    }
+    maps = np.concatenate([view.maps[:2], *([view.maps[2:]] * many)])
+    wide = dataclasses.replace(
+        view, maps=maps, statistics=statistics, curves=curves, descents=view.descents * many
+    )
+    page = write_scattering_page(tmp_path / "page.html", [wide]).read_text()
+    tables = re.findall("<tr>.*?</tr>", page, re.DOTALL)
+    assert len(comparison(wide).rows) == many + 1
+    assert max(row.count("<th") for row in tables) < 14
+
+
+def test_what_no_part_tells_is_left_open(view):
+    curves = {
+        name: dataclasses.replace(one, scatter=np.full_like(one.scatter, np.nan))
+        for name, one in view.curves.items()
+    }
+    (row, _) = comparison(dataclasses.replace(view, curves=curves)).rows
+    assert row[4] == "–"
 
 
 def test_statistics_of_a_file_are_those_of_the_function(view, tmp_path):

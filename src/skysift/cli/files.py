@@ -14,6 +14,7 @@ from skysift.experiment.config import (
     SimulateExperiment,
     StatisticsExperiment,
     SynthesisExperiment,
+    UnmixingExperiment,
 )
 from skysift.experiment.text import from_mapping, plain, read_mapping
 
@@ -23,6 +24,7 @@ _KINDS = {
     "resample": ResampleExperiment,
     "scatter stats": StatisticsExperiment,
     "scatter synthesise": SynthesisExperiment,
+    "scatter separate": UnmixingExperiment,
 }
 
 

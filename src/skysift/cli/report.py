@@ -32,7 +32,7 @@ def report(
     """Write the page of a run again: figures, tables and how to repeat it.
 
     Args:
-        run: directory that skysift separate, resample or scatter wrote.
+        run: directory that skysift separate, resample, regrade or scatter wrote.
         output: HTML file; by default report.html in the run.
         sky: simulated sky to compare a separation with; by default the one that the run was made
             from, if it is still there and unchanged.
@@ -53,24 +53,29 @@ def report(
 
 def _page(stored: Run, sky: Path | None) -> Callable[[Path], object]:
     """What writes the page of a run, once all that it shows has been read."""
-    from skysift.experiment import ensemble_run, resampling, scattering
+    from skysift.experiment import ensemble_run, regrading, resampling, scattering, unmixing
     from skysift.experiment.replay import stored_report
     from skysift.report import write_report
     from skysift.report.ensemble import write_ensemble_page
+    from skysift.report.regrading import write_regrade_page
     from skysift.report.resampling import write_resample_page
     from skysift.report.scattering import write_scattering_page
     from skysift.report.sheet import Origin
+    from skysift.report.unmixing import write_unmixing_page
 
     manifest = stored.manifest
     origin = Origin(stored.experiment_text, manifest.command, manifest.facts())
     if manifest.kind == ensemble_run.KIND:
         shown = ensemble_run.stored_view(stored, sky)
         return lambda path: write_ensemble_page(path, shown, origin=origin)
-    if manifest.kind == resampling.KIND:
+    if manifest.kind in (resampling.KIND, regrading.KIND):
         if sky is not None:
             raise ValueError(
                 f"sky: expected none for samples on cells, got {sky}. Leave --sky out."
             )
+        if manifest.kind == regrading.KIND:
+            regraded = regrading.stored_view(stored)
+            return lambda path: write_regrade_page(path, regraded, origin=origin)
         cells = resampling.stored_view(stored)
         return lambda path: write_resample_page(path, cells, origin=origin)
     if manifest.kind in scattering.KINDS:
@@ -78,7 +83,14 @@ def _page(stored: Run, sky: Path | None) -> Callable[[Path], object]:
             raise ValueError(
                 f"sky: expected none for scattering statistics, got {sky}. Leave --sky out."
             )
-        maps = scattering.stored_view(stored)
+        maps = scattering.stored_views(stored)
         return lambda path: write_scattering_page(path, maps, origin=origin)
+    if manifest.kind == unmixing.KIND:
+        if sky is not None:
+            raise ValueError(
+                f"sky: expected none for a statistical separation, got {sky}. Leave --sky out."
+            )
+        shown_maps = unmixing.stored_views(stored)
+        return lambda path: write_unmixing_page(path, shown_maps, origin=origin)
     data = stored_report(stored, sky)
     return lambda path: write_report(path, data, origin)

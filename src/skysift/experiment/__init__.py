@@ -10,6 +10,7 @@ from skysift.experiment.config import SeparateExperiment as SeparateExperiment
 from skysift.experiment.config import SimulateExperiment as SimulateExperiment
 from skysift.experiment.config import StatisticsExperiment as StatisticsExperiment
 from skysift.experiment.config import SynthesisExperiment as SynthesisExperiment
+from skysift.experiment.config import UnmixingExperiment as UnmixingExperiment
 from skysift.experiment.text import from_mapping as from_mapping
 from skysift.experiment.text import load as load
 from skysift.experiment.text import to_text as to_text

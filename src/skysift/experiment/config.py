@@ -9,6 +9,7 @@ from typing import ClassVar
 from skysift.grid import Ordering
 from skysift.maps import Stokes
 from skysift.scattering.generative.synthesis import Start
+from skysift.scattering.separation.separate import Begin, Descent
 from skysift.sky.realise import Vary
 from skysift.store.fits import Frame, Precision
 
@@ -149,6 +150,8 @@ class ResampleExperiment:
             that interpolate.
         damping: pull of each cell to the average of its samples; left out, chosen by generalised
             cross-validation.
+        least_part: a cell with less than this part of its samples is damped by what is missing to
+            it, as beyond the edge of a swath; left out, 0.1 where the damping is chosen, else 0.
         smoothness: pull of neighbouring cells to each other; fills cells without samples.
         bounds: lowest and highest value that a cell may have: --bounds 0 330.
         max_iterations: of the fit.
@@ -181,6 +184,7 @@ class ResampleExperiment:
     corners: tuple[str, str] | None = None
     estimate: Estimate | None = None
     damping: float | None = None
+    least_part: float | None = None
     smoothness: float = 0.0
     bounds: tuple[float, float] | None = None
     max_iterations: int = 200
@@ -217,9 +221,10 @@ class StatisticsExperiment:
     """Scattering statistics of a map.
 
     Args:
-        file: FITS image or HEALPix table, .npy, .npz, NetCDF or HDF5.
-        field: which map of the file: I, Q, U, a column, an extension, a variable; not needed where
-            there is one.
+        file: FITS image or HEALPix table, .npy, .npz, NetCDF or HDF5. Maps of several files are
+            seen together, with their cross moments.
+        field: which map of a file: I, Q, U, a column, an extension, a variable, a number; not
+            needed where there is one. Several are seen together.
         family: covariance, wst or wph.
         scales: number of dyadic scales, the finest first; left out, as many as fit well.
         orientations: of the wavelets on a plane.
@@ -232,9 +237,9 @@ class StatisticsExperiment:
 
     kind: ClassVar[str] = "scatter stats"
 
-    file: str = ""
+    file: tuple[str, ...] = ()
     _: KW_ONLY
-    field: str | None = None
+    field: tuple[str, ...] = ()
     family: Family = Family.COVARIANCE
     scales: int | None = None
     orientations: int = 4
@@ -250,9 +255,10 @@ class SynthesisExperiment(StatisticsExperiment):
     """New maps with the scattering statistics of an example.
 
     Args:
-        file: FITS image or HEALPix table, .npy, .npz, NetCDF or HDF5.
-        field: which map of the file: I, Q, U, a column, an extension, a variable; not needed where
-            there is one.
+        file: FITS image or HEALPix table, .npy, .npz, NetCDF or HDF5. Maps of several files are
+            seen together, with their cross moments.
+        field: which map of a file: I, Q, U, a column, an extension, a variable, a number; not
+            needed where there is one. Several are seen together.
         family: covariance, wst or wph.
         scales: number of dyadic scales, the finest first; left out, as many as fit well.
         orientations: of the wavelets on a plane.
@@ -276,10 +282,62 @@ class SynthesisExperiment(StatisticsExperiment):
     max_iterations: int = 500
 
 
+@dataclass(frozen=True)
+class UnmixingExperiment(StatisticsExperiment):
+    """A signal of unknown statistics in data with a contamination of known ones.
+
+    Args:
+        file: the data: FITS image or HEALPix table, .npy, .npz, NetCDF or HDF5. Maps of several
+            files are seen together, with their cross moments.
+        field: which map of a file: I, Q, U, a column, an extension, a variable, a number; not
+            needed where there is one. Several are seen together.
+        family: covariance, wst or wph.
+        scales: number of dyadic scales, the finest first; left out, as many as fit well.
+        orientations: of the wavelets on a plane.
+        lmax: largest multipole on the sphere; left out, 2 nside.
+        mask: file of a map of the same grid; cells where it is 0 do not count.
+        edges: of a plane: periodic, or open where opposite ones do not join.
+        precision: of the computation.
+        seed: of the draws of the contamination and the order in which they are used.
+        contamination: what is known of it: files with a draw each, or with draws along the first
+            axis of a .npy, folders and patterns of them; gaussian:FILE or texture:FILE, more like
+            one observation of it; white:RMS, noise of a standard deviation, or of a map of it.
+        contamination_field: which map of those files, as field; left out, that of the data.
+        halves: the files are two halves of one observation, of which the data are the mean: first
+            all files of the one, then of the other; and so those of the contamination.
+        constraints: YAML file with a list of them; left out, total.
+        regions: files of maps of the same grid, 0 outside: statistics of each region by itself.
+        bins: of the power spectrum, which is constrained besides the family; 0 for none.
+        draws: of the contamination, at most.
+        restarts: number of solutions.
+        begin: where the first of them starts: data or noise.
+        steps: of each solution, at most.
+        batch: draws against which the signal moves in one step; 0 to hold fixed in it what the
+            contamination adds.
+        tolerance: loss of every constraint at which to stop; 1 is the scatter over the draws.
+    """
+
+    kind: ClassVar[str] = "scatter separate"
+
+    contamination: tuple[str, ...] = ()
+    contamination_field: tuple[str, ...] = ()
+    halves: bool = False
+    constraints: str | None = None
+    regions: tuple[str, ...] = ()
+    bins: int = 12
+    draws: int = 100
+    restarts: int = 1
+    begin: Begin = Begin.DATA
+    steps: int = Descent.steps
+    batch: int = Descent.batch
+    tolerance: float = Descent.tolerance
+
+
 Experiment = (
     SimulateExperiment
     | SeparateExperiment
     | ResampleExperiment
     | StatisticsExperiment
     | SynthesisExperiment
+    | UnmixingExperiment
 )

@@ -1,12 +1,14 @@
-"""Fields: one map on a plane or on the sphere, read from a file and written like it."""
+"""Fields: maps on a plane or on the sphere, read from files and written like them."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import healpy as hp
 import numpy as np
@@ -23,7 +25,19 @@ from skysift.maps import unseen_to_nan
 from skysift.store.files import atomic
 from skysift.store.fits import Column, Precision, write_columns
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import xarray as xr
+
 _FITS = (".fits", ".fit", ".fts")
+_PACKED = (".gz", ".bz2", ".xz", ".z", ".zip")
+
+
+_FEWEST = 12
+"""Rows of a plane at least where its columns are as many as the cells of a sphere."""
+
+_SAY = "Say it with --field."
 
 
 class Form(enum.Enum):
@@ -69,23 +83,102 @@ class Field:
         return " × ".join(map(str, self.values.shape))
 
     def without(self, mask: Field) -> Field:
-        """The field with NaN where a mask is zero or missing.
+        """The field with NaN where a mask of 0 and 1 is zero or missing.
 
         Raises:
             ValueError: for a mask of another grid, or in other coordinates.
         """
-        if mask.values.shape != self.values.shape:
-            raise ValueError(
-                f"mask: expected the grid of the field, {self.size}, got {mask.size}. Regrade it."
-            )
-        if None not in (self.frame, mask.frame) and self.frame is not mask.frame:
-            frames = [str(one.frame and one.frame.name.lower()) for one in (self, mask)]
-            raise ValueError(
-                f"mask: expected {frames[0]} coordinates as the field has, got {frames[1]}. Rotate "
-                "it (healpy.Rotator), or correct COORDSYS."
-            )
+        require_like(mask, self, "mask", "the field")
         kept = np.isfinite(mask.values) & (mask.values != 0.0)
+        if not np.any(kept & np.isfinite(self.values)):
+            raise ValueError(
+                "mask: expected at least one kept cell that the field has, got none. Choose a "
+                "larger region."
+            )
         return dataclasses.replace(self, values=np.where(kept, self.values, np.nan))
+
+
+def require_like(field: Field, other: Field, name: str, whose: str) -> None:
+    """Refuse a field of another grid or in other coordinates than a second one.
+
+    Args:
+        field: to look at.
+        other: what it should be like.
+        name: of the field, as messages begin.
+        whose: the other, in words.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    if field.values.shape != other.values.shape:
+        raise ValueError(
+            f"{name}: expected the grid of {whose}, {other.size}, got {field.size}. Regrade it."
+        )
+    if None not in (field.frame, other.frame) and field.frame is not other.frame:
+        frames = [str(one.frame and one.frame.name.lower()) for one in (other, field)]
+        raise ValueError(
+            f"{name}: expected {frames[0]} coordinates like {whose}, got {frames[1]}. Rotate "
+            "it (healpy.Rotator), or correct COORDSYS."
+        )
+
+
+def titles_of(fields: Sequence[Field]) -> tuple[str, ...]:
+    """Names of maps that are seen together; numbered where their files do not name them.
+
+    Empty for a single one.
+    """
+    if len(fields) == 1:
+        return ("",)
+    names = tuple(field.name for field in fields)
+    if all(names) and len(set(names)) == len(names):
+        return names
+    return tuple(f"{name or 'map'} {number}" for number, name in enumerate(names))
+
+
+def read_fields(paths: Sequence[str], names: Sequence[str] = ()) -> tuple[Field, ...]:
+    """Read maps that are seen together: those of the names from each file in turn.
+
+    A cell that is missing in one of them is missing in all.
+
+    Args:
+        paths: files, as `read_field` takes them.
+        names: of the maps in each file; none where a file has one.
+
+    Raises:
+        ValueError: as `read_field`, or for maps of different grids.
+    """
+    if not paths:
+        raise ValueError("file: expected a file with a map, got none. Name one: map.fits.")
+    found = [read_field(path, name) for path in paths for name in names or (None,)]
+    first = found[0]
+    for one in found[1:]:
+        if one.values.shape != first.values.shape:
+            raise ValueError(
+                f"file: expected maps of one grid, {first.size} as the first, got {one.size}. "
+                "Regrade them."
+            )
+        require_like(one, first, "file", "the first map")
+    kept = np.all([np.isfinite(one.values) for one in found], axis=0)
+    if not kept.any():
+        raise ValueError(
+            f"file: expected cells that all {len(found)} maps have, got none. Choose other maps."
+        )
+    return tuple(
+        dataclasses.replace(one, values=np.where(kept, one.values, np.nan)) for one in found
+    )
+
+
+def read_mask(path: str | Path) -> Field:
+    """Read a mask: a file with one map, of which the cells that are 0 or missing do not count.
+
+    Raises:
+        ValueError: as `read_field`.
+    """
+    try:
+        return read_field(path)
+    except ValueError as error:
+        reason = str(error).removeprefix("file: ").removeprefix("field: ")
+        raise ValueError(f"mask: {reason.replace(_SAY, 'Save the mask by itself.')}") from None
 
 
 def read_field(path: str | Path, name: str | None = None) -> Field:
@@ -95,7 +188,7 @@ def read_field(path: str | Path, name: str | None = None) -> Field:
         path: FITS image or HEALPix table, .npy, .npz, NetCDF or HDF5. Axes of length 1 do not
             count. One axis of 12 nside^2 numbers is a HEALPix map, RING.
         name: of the quantity where a file has several: I, Q or U, a column or its number, an
-            extension, a variable.
+            extension or its number, a variable, a number along the first axis of a .npy.
 
     Raises:
         ValueError: for a file that is missing or damaged, a name that is not there, or an array
@@ -105,18 +198,14 @@ def read_field(path: str | Path, name: str | None = None) -> Field:
     if not path.is_file():
         raise ValueError(f"file: expected a file with a map at {path}, got none. Check the path.")
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if any(suffix in _FITS for suffix in suffixes[-2:]):
+    ending = next((one for one in reversed(suffixes) if one not in _PACKED), "")
+    if ending in _FITS:
         return _of_fits(path, name)
-    if suffixes[-1:] == [".npy"]:
-        return _checked(Field(_load(path)), path)
+    if ending == ".npy":
+        return _checked(Field(_numbers(_row(_load(path), name, path), path)), path)
     with opened(path) as arrays:
-        names = [one for one, array in arrays.items() if array.squeeze().ndim == 2]
-        name = names[0] if name is None and len(names) == 1 else name
         if name is None:
-            raise ValueError(
-                f"field: expected the name of a map, got none. {listing(arrays)} Say it with "
-                "--field."
-            )
+            name = _only(arrays)
         array = pick(arrays, "field", name)
         unit = str(array.attrs.get("units", ""))
         return _checked(Field(_numbers(array.values, path), str(array.name), unit), path)
@@ -154,28 +243,65 @@ def write_field(folder: Path, stem: str, field: Field) -> Path:
 
 def _load(path: Path) -> np.ndarray:
     try:
-        return _numbers(np.load(path, allow_pickle=False), path)
+        return np.load(path, allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(
             f"file: expected an array of numbers, got {path} that cannot be read ({error})."
         ) from error
 
 
+def _row(values: np.ndarray, name: str | None, path: Path) -> np.ndarray:
+    """The map of a number along the first axis."""
+    if name is None:
+        return values
+    if values.ndim < 2 or not name.isdecimal() or int(name) >= len(values):
+        known = f"0 to {len(values) - 1}" if values.ndim > 1 else "no name"
+        raise ValueError(
+            f"field: expected {known} for the map in {path}, of shape {values.shape}, got {name!r}."
+            " Arrays of .npy files have no names."
+        )
+    return values[int(name)]
+
+
+def _only(arrays: Mapping[str, xr.DataArray]) -> str:
+    """The name of the one array that is a plane, or else a sphere."""
+    shapes = {name: array.squeeze().shape for name, array in arrays.items()}
+    planes = [name for name, shape in shapes.items() if len(shape) == 2]
+    spheres = [name for name, shape in shapes.items() if _is_sphere(shape)]
+    for names in (planes, spheres):
+        if len(names) == 1:
+            return names[0]
+        if names:
+            break
+    raise ValueError(f"field: expected the name of a map, got none. {listing(arrays)} {_SAY}")
+
+
 def _numbers(values: np.ndarray, path: Path) -> np.ndarray:
     """Real numbers, NaN where UNSEEN, without axes of length 1."""
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"expected real numbers, got {values.dtype} in {path}")
+        raise ValueError(
+            f"field: expected real numbers, got {values.dtype} in {path}. Save the real and the "
+            "imaginary part as two maps."
+        )
     return unseen_to_nan(np.squeeze(values).astype(float))
+
+
+def _is_sphere(shape: tuple[int, ...]) -> bool:
+    """Whether a shape is that of a HEALPix map."""
+    if len(shape) != 1 or shape[0] < 12 or not hp.isnpixok(shape[0]):
+        return False
+    return math.log2(hp.npix2nside(shape[0])).is_integer()
 
 
 def _checked(field: Field, path: Path) -> Field:
     """A field that is a plane or a sphere and has something in it."""
     values = field.values
-    plane = values.ndim == 2
-    sphere = values.ndim == 1 and values.size >= 12 and hp.isnpixok(values.size)
-    if sphere:
-        sphere = bool(math.log2(hp.npix2nside(values.size)).is_integer())
-    if not plane and not sphere:
+    if values.ndim == 2 and _is_sphere(values.shape[1:]) and len(values) < _FEWEST:
+        raise ValueError(
+            f"field: expected one map, got {len(values)} maps of the sphere, shape {values.shape} "
+            f"in {path}. Take one of them out of it with --field 0."
+        )
+    if values.ndim != 2 and not _is_sphere(values.shape):
         raise ValueError(
             f"field: expected a map of two axes, or of 12 nside^2 cells of the sphere, got shape "
             f"{values.shape} in {path}. Take one map out of it with --field, or save one."
@@ -188,19 +314,23 @@ def _checked(field: Field, path: Path) -> Field:
 def _of_fits(path: Path, name: str | None) -> Field:
     try:
         with fits.open(path, memmap=False) as hdus:
-            images = {}
+            images, numbers = {}, {}
             for number, hdu in enumerate(hdus):
                 picture = isinstance(hdu, (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU))
                 if picture and hdu.data is not None:
                     header = {key: str(value) for key, value in hdu.header.items()}
-                    images[str(hdu.name) or str(number)] = (np.asarray(hdu.data), header)
+                    # Extensions may share a name, or have none.
+                    title = str(hdu.name)
+                    title = str(number) if not title or title in images else title
+                    images[title] = (np.asarray(hdu.data), header)
+                    numbers[str(number)] = title
     except (OSError, EOFError, TypeError) as error:
         raise ValueError(
             f"file: expected a complete FITS file, got {path} that cannot be read ({error})."
         ) from error
     if not images:
         return _checked(_of_table(path, name), path)
-    wanted = next(iter(images)) if name is None else name.upper()
+    wanted = next(iter(images)) if name is None else numbers.get(name, name.upper())
     if wanted not in images:
         raise ValueError(f"field: {unknown('image', name or '', images)}")
     data, header = images[wanted]

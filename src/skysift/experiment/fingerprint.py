@@ -17,7 +17,9 @@ from skysift.experiment.config import (
     SeparateExperiment,
     SimulateExperiment,
     StatisticsExperiment,
+    UnmixingExperiment,
 )
+from skysift.experiment.contaminations import files_of
 from skysift.experiment.sources import MapSource
 from skysift.experiment.text import plain
 from skysift.instrument import Instrument
@@ -77,20 +79,24 @@ class Fingerprint:
     def _of_field(experiment: StatisticsExperiment, settings: dict[str, Any]) -> Fingerprint:
         if not experiment.file:
             raise ValueError(
-                "file: expected a file with a map, got none. For instance skysift scatter stats "
-                "map.fits -o runs/map."
+                "file: expected a file with a map, got none. Name it before the options: skysift "
+                f"{experiment.kind} map.fits -o runs/map."
             )
+        mask = () if experiment.mask is None else (experiment.mask,)
         hashed = {}
-        for name in ("file", "mask"):
-            path = getattr(experiment, name)
-            if path is None:
-                continue
-            if not Path(path).is_file():
-                raise ValueError(
-                    f"{name}: expected a file with a map at {path}, got none. Check the path."
-                )
-            settings[name] = Path(path).suffix
-            hashed[path] = content_hash(path)
+        for name, paths in (("file", experiment.file), ("mask", mask)):
+            for path in paths:
+                if not Path(path).is_file():
+                    raise ValueError(
+                        f"{name}: expected a file with a map at {path}, got none. Check the path."
+                    )
+                hashed[path] = content_hash(path)
+            settings[name] = [f"{Path(path).suffix} {hashed[path]}" for path in paths]
+        if isinstance(experiment, UnmixingExperiment):
+            settings.pop("contamination")  # names files
+            for name, paths in files_of(experiment).items():
+                hashed |= {path: content_hash(path) for path in paths}
+                settings[name] = [f"{Path(path).suffix} {hashed[path]}" for path in paths]
         return Fingerprint._made(experiment.kind, settings, hashed)
 
     @staticmethod

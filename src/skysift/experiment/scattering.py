@@ -8,28 +8,46 @@ import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-import scipy.fft
 from jaxtyping import Float
 
-from skysift.experiment.config import Edges, Family, StatisticsExperiment, SynthesisExperiment
-from skysift.experiment.fields import Field, read_field, write_field
+from skysift.experiment.canvas import Canvas
+from skysift.experiment.config import StatisticsExperiment, SynthesisExperiment
+from skysift.experiment.fields import (
+    Field,
+    read_field,
+    read_fields,
+    read_mask,
+    titles_of,
+    write_field,
+)
 from skysift.experiment.fingerprint import Fingerprint
+from skysift.experiment.memory import Memory
 from skysift.experiment.runs import Order
-from skysift.experiment.syntheses import UNWATCHED, Sample, Watch, samples
+from skysift.experiment.syntheses import UNWATCHED, Sample, Watch, require_possible, samples
 from skysift.experiment.text import to_text
 from skysift.report.scattering import write_scattering_page
-from skysift.report.scattering_view import CORRELATION, LARGE, Descent, ScatteringView, curves_of
+from skysift.report.scattering_view import (
+    CORRELATION,
+    LARGE,
+    Descent,
+    ScatteringView,
+    curves_of,
+    median,
+    of_dataset,
+    to_dataset,
+)
 from skysift.report.sheet import Origin
-from skysift.scattering.families import WPH, WST, Covariance
+from skysift.scattering.generative.gaussian import colour_of
 from skysift.scattering.morphology import Observer
 from skysift.scattering.statistic import AbstractStatistic
 from skysift.scattering.statistics import Statistics, stack
 from skysift.store.dataset import read_dataset, write_dataset
 from skysift.store.fits import Precision
-from skysift.store.manifest import Manifest
+from skysift.store.manifest import Fact, Manifest
 from skysift.store.run import EXPERIMENT, REPORT, Run, drafted
 
 KINDS = (StatisticsExperiment.kind, SynthesisExperiment.kind)
@@ -38,24 +56,29 @@ KINDS = (StatisticsExperiment.kind, SynthesisExperiment.kind)
 STATISTICS, MEASURES, SAMPLES = "statistics.nc", "measures.nc", "samples"
 """Products: statistics of all maps, what else the page shows, and the folder of new maps."""
 
-_FAMILIES = {Family.COVARIANCE: Covariance, Family.WST: WST, Family.WPH: WPH}
+_SINGLE = (1e-30, 1e30)
+"""Deviations of maps whose values single precision holds."""
+
+_ROUNDED = 1e4
+"""Mean over deviation, from which rounding in single precision shows at the finest scales."""
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A map with the operator for its statistics.
+    """Maps that are seen together, with the operator for their statistics.
 
     Args:
-        field: as it was read, masked.
-        maps: as the statistics see it: in units of `scale`, with a margin of NaN where its edges
-            are open.
-        scale: deviation of the cells that count, whose square single precision need not hold.
+        fields: as they were read, masked; one or more.
+        maps: as the statistics see them: in units of `scale`, with a margin of NaN where the edges
+            are open; on an axis in front if there are several.
+        scale: deviation of the cells that count of each map, whose square single precision need
+            not hold.
         statistic: the operator.
     """
 
-    field: Field
+    fields: tuple[Field, ...]
     maps: Float[np.ndarray, "..."]
-    scale: float
+    scale: Float[np.ndarray, " channel"]
     statistic: AbstractStatistic
 
     @staticmethod
@@ -65,39 +88,47 @@ class Example:
         Raises:
             ValueError: for a file, a field, a mask or settings that make no sense.
         """
-        field = read_field(experiment.file, experiment.field)
+        if experiment.seed < 0:
+            raise ValueError(f"seed: expected 0 or more, got {experiment.seed}. Say --seed 0.")
+        fields = read_fields(experiment.file, experiment.field)
         if experiment.mask is not None:
-            field = field.without(read_field(experiment.mask))
-        family = _FAMILIES[experiment.family]
-        dtype = np.float32 if experiment.precision is Precision.SINGLE else np.float64
-        scale = float(np.nanstd(np.where(np.isfinite(field.values), field.values, np.nan)))
-        scale = scale if scale > 0.0 else 1.0
-        values = (field.values / scale).astype(dtype)
-        if field.nside is not None:
-            _refuse(experiment, "edges", "orientations")
-            statistic = family.sphere(field.nside, experiment.scales, lmax=experiment.lmax)
-            return Example(field, values, scale, statistic)
-        _refuse(experiment, "lmax")
-        scales = experiment.scales or _fitting(min(values.shape), experiment.edges)
-        if experiment.edges is Edges.OPEN:
-            margin = 2**scales
-            sizes = [scipy.fft.next_fast_len(cells + margin) for cells in values.shape]
-            pads = [(0, size - cells) for size, cells in zip(sizes, values.shape, strict=True)]
-            values = np.pad(values, pads, constant_values=np.nan)
-        shape = (int(values.shape[0]), int(values.shape[1]))
-        statistic = family.plane(shape, scales, experiment.orientations)
-        return Example(field, values, scale, statistic)
+            mask = read_mask(experiment.mask)
+            fields = tuple(field.without(mask) for field in fields)
+        canvas = Canvas.of(experiment, fields[0])
+        single = experiment.precision is Precision.SINGLE
+        scale = np.array([deviation(field.values, single) for field in fields])
+        values = np.stack([one.values / by for one, by in zip(fields, scale, strict=True)])
+        values = canvas.framed(values.astype(np.float32 if single else np.float64))
+        statistic = canvas.statistic(experiment.family, len(fields))
+        return Example(fields, values[0] if len(fields) == 1 else values, scale, statistic)
 
-    def restored(self, maps: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Maps in the unit of the file, without the margin."""
-        if self.field.nside is None:
-            rows, columns = self.field.values.shape
-            maps = maps[..., :rows, :columns]
-        return maps * np.asarray(self.scale, maps.dtype)
+    def channel(self, maps: Float[np.ndarray, "..."], number: int) -> Float[np.ndarray, "..."]:
+        """One of the maps that are seen together."""
+        return maps if len(self.fields) == 1 else maps[number]
 
-    def like(self, values: Float[np.ndarray, "..."]) -> Field:
-        """A map of the kind of the example."""
-        return dataclasses.replace(self.field, values=self.restored(values))
+    def memory(self, experiment: StatisticsExperiment) -> Memory:
+        """That statistics and samples will take."""
+        cells = int(self.maps.size // len(self.fields))
+        single = self.maps.dtype == np.float32
+        directions = experiment.orientations if self.fields[0].nside is None else None
+        return Memory.of_scattering(cells, len(self.fields), directions, 4 if single else 8)
+
+    def restored(self, map: Float[np.ndarray, "..."], number: int) -> Float[np.ndarray, "..."]:
+        """A map in the unit of the file, without the margin; double where single cannot hold it."""
+        field, scale = self.fields[number], float(self.scale[number])
+        if field.nside is None:
+            rows, columns = field.values.shape
+            map = map[:rows, :columns]
+        if not _SINGLE[0] < scale < _SINGLE[1]:
+            map = map.astype(np.float64)
+        return map * np.asarray(scale, map.dtype)
+
+    def like(self, maps: Float[np.ndarray, "..."]) -> list[Field]:
+        """Maps of the kinds of the example."""
+        return [
+            dataclasses.replace(field, values=self.restored(self.channel(maps, number), number))
+            for number, field in enumerate(self.fields)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +139,13 @@ class Scattered:
         example: map and operator.
         target: its statistics.
         samples: maps with those statistics.
-        view: what the page shows.
+        views: what the page shows of each map of the example.
     """
 
     example: Example
     target: Statistics
     samples: list[Sample]
-    view: ScatteringView
+    views: tuple[ScatteringView, ...]
 
 
 def scatter(experiment: StatisticsExperiment, folder: Path, watch: Watch = UNWATCHED) -> Scattered:
@@ -130,13 +161,15 @@ def scatter(experiment: StatisticsExperiment, folder: Path, watch: Watch = UNWAT
     """
     watch.stage("reading")
     example = Example.of(experiment)
+    if isinstance(experiment, SynthesisExperiment):
+        require_possible(experiment)
     watch.stage("statistics")
     target = example.statistic(example.maps)
     made: list[Sample] = []
     if isinstance(experiment, SynthesisExperiment):
         made = samples(target, example.statistic, experiment, folder, watch)
     watch.stage("measures")
-    return Scattered(example, target, made, _view(experiment, example, target, made))
+    return Scattered(example, target, made, _views(experiment, example, target, made))
 
 
 def scatter_run(
@@ -175,61 +208,83 @@ def scatter_run(
         order.check()
         draft.summary.update(summary(experiment, found))
         with draft.stage("write"):
-            write_dataset(draft.directory / STATISTICS, found.view.statistics)
-            write_dataset(draft.directory / MEASURES, found.view.to_dataset())
+            write_dataset(draft.directory / STATISTICS, found.views[0].statistics)
+            write_dataset(draft.directory / MEASURES, to_dataset(found.views))
             for number, sample in enumerate(found.samples):
-                like = found.example.like(sample.map)
-                write_field(draft.directory / SAMPLES, f"sample-{number}", like)
+                made = found.example.like(sample.map)
+                for channel, like in enumerate(made):
+                    name = _sample_name(number, channel, len(made))
+                    write_field(draft.directory / SAMPLES, name, like)
         watch.stage("report")
         with draft.stage("report"):
             origin = Origin(text, order.command, draft.manifest(head).facts())
-            write_scattering_page(draft.directory / REPORT, found.view, origin=origin)
+            write_scattering_page(draft.directory / REPORT, found.views, origin=origin)
     shutil.rmtree(kept, ignore_errors=True)
     with contextlib.suppress(OSError):
         kept.parent.rmdir()  # unless it holds samples of another experiment
     return found
 
 
-def summary(experiment: StatisticsExperiment, found: Scattered) -> dict[str, Any]:
+def summary(experiment: StatisticsExperiment, found: Scattered) -> dict[str, Fact]:
     """The result in a few numbers."""
-    view = found.view
-    numbers: dict[str, Any] = {
+    view = found.views[0]
+    numbers: dict[str, Fact] = {
         "family": experiment.family.name.lower(),
         "grid": view.size,
+        "maps": len(found.views),
         "coefficients": view.n_coefficients,
         "masked": view.missing,
     }
     if not found.samples:
         return numbers
-    spectrum = np.abs(view.curves["spectrum"].ratios()[2:, LARGE:])
+    spectra = [np.abs(one.curves["spectrum"].ratios()[2:, LARGE:]) for one in found.views]
+    lengths = [one.curves["length"].offsets()[2:] for one in found.views]
+    memories = [np.abs(one.curves[CORRELATION].samples[:, :LARGE]) for one in found.views]
     return numbers | {
         "samples": view.samples,
         "converged": view.converged,
         "iterations": max(int(one.history.size) for one in view.descents),
         "objective": max(one.objective for one in view.descents),
-        "spectrum deviation": float(np.nanmedian(spectrum)),
-        "V1 deviation": float(np.mean(view.curves["length"].offsets()[2:])),
-        "correlation": float(np.max(np.abs(view.curves[CORRELATION].samples[:, :LARGE]))),
+        "spectrum deviation": _known(median(np.stack(spectra))),
+        "V1 deviation": _known(float(np.mean(lengths))),
+        "correlation": _known(float(np.max(memories))),
     }
 
 
-def stored_view(run: Run) -> ScatteringView:
-    """What the page of a stored run shows.
+def stored_views(run: Run) -> tuple[ScatteringView, ...]:
+    """What the page of a stored run shows of each map of the example.
 
     Raises:
         ValueError: if its files are missing or damaged.
     """
     measures = read_dataset(run.path / MEASURES)
-    made = []
-    for number in range(measures.sizes.get("sample", 0)):
-        files = sorted((run.path / SAMPLES).glob(f"sample-{number}.*"))
-        if not files:
-            raise ValueError(
-                f"samples: expected sample-{number} in {run.path / SAMPLES}, got none. Run it "
-                "again."
-            )
-        made.append(read_field(files[0]).values)
-    return ScatteringView.of(measures, read_dataset(run.path / STATISTICS), made)
+    statistics = read_dataset(run.path / STATISTICS)
+    count = measures.sizes.get("sample", 0)
+    channels = measures.sizes.get("channel", 1)
+    made = [
+        [_stored(run, _sample_name(number, channel, channels)) for number in range(count)]
+        for channel in range(channels)
+    ]
+    return of_dataset(measures, statistics, made)
+
+
+def _stored(run: Run, name: str) -> Float[np.ndarray, "..."]:
+    files = sorted((run.path / SAMPLES).glob(f"{name}.*"))
+    if not files:
+        raise ValueError(
+            f"samples: expected {name} in {run.path / SAMPLES}, got none. Run it again."
+        )
+    return read_field(files[0]).values
+
+
+def _sample_name(number: int, channel: int, channels: int) -> str:
+    """Name of the file of a sample, one for each of several maps."""
+    return f"sample-{number}" if channels == 1 else f"sample-{number}-map-{channel}"
+
+
+def _known(value: float) -> float | None:
+    """A number, or nothing, which JSON can say."""
+    return value if math.isfinite(value) else None
 
 
 def _kept(experiment: StatisticsExperiment, order: Order) -> Path:
@@ -240,42 +295,83 @@ def _kept(experiment: StatisticsExperiment, order: Order) -> Path:
     return order.output.with_name(f"{order.output.name}.tasks") / digest
 
 
-def _view(
+def _views(
     experiment: StatisticsExperiment, example: Example, target: Statistics, made: list[Sample]
-) -> ScatteringView:
-    observer = Observer.of(example.maps, example.statistic.domain)
-    gaussian = observer.surrogate(example.maps, experiment.seed).astype(example.maps.dtype)
+) -> tuple[ScatteringView, ...]:
+    channels = range(len(example.fields))
+    examples = [example.channel(example.maps, number) for number in channels]
+    domain = example.statistic.domain
+    domain = dataclasses.replace(domain, channels=1) if len(channels) > 1 else domain
+    observers = [Observer.of(one, domain) for one in examples]
+    gaussian = _gaussian(experiment, example, target, observers)
     maps = [example.maps, gaussian, *(one.map for one in made)]
-    statistics = stack(
-        [target, *(example.statistic(one, reference=target) for one in maps[1:])]
-    ).to_dataset()
-    edges = "none" if example.field.nside is not None else experiment.edges.value
-    return ScatteringView(
-        source=str(experiment.file),
-        family=experiment.family.value,
-        unit=example.field.unit,
-        missing=example.field.missing,
-        maps=np.stack([example.restored(one) for one in maps]),
-        statistics=statistics.assign_attrs(edges=edges, unit_of_maps=example.scale),
-        curves=curves_of(
-            [observer.measure(one) for one in maps],
-            [observer.correlation(one, example.maps) for one in maps],
-        ),
-        descents=tuple(Descent(one.status.value, one.history) for one in made),
-        tolerance=experiment.tolerance if isinstance(experiment, SynthesisExperiment) else None,
-    )
+    edges = "none" if example.fields[0].nside is not None else experiment.edges.value
+    found = stack([target, *(example.statistic(one, reference=target) for one in maps[1:])])
+    statistics = found.to_dataset().assign_attrs(edges=edges, unit_of_maps=example.scale)
+
+    titles = titles_of(example.fields)
+
+    def view(number: int) -> ScatteringView:
+        own, observer = [example.channel(one, number) for one in maps], observers[number]
+        return ScatteringView(
+            source=", ".join(Path(file).name for file in experiment.file),
+            family=experiment.family.value,
+            unit=example.fields[number].unit,
+            missing=example.fields[number].missing,
+            maps=np.stack([example.restored(one, number) for one in own]),
+            statistics=statistics,
+            curves=curves_of(
+                [observer.measure(one) for one in own],
+                [observer.correlation(one, own[0]) for one in own],
+            ),
+            descents=tuple(Descent(one.status.value, one.history) for one in made),
+            tolerance=experiment.tolerance if isinstance(experiment, SynthesisExperiment) else None,
+            channel=number,
+            title=titles[number],
+        )
+
+    return tuple(view(number) for number in channels)
 
 
-def _fitting(cells: int, edges: Edges) -> int:
-    """Scales of which the largest wavelet fits twice; half as large where it must stay inside."""
-    return max(1, int(math.log2(cells)) - (1 if edges is Edges.PERIODIC else 2))
+def _gaussian(
+    experiment: StatisticsExperiment,
+    example: Example,
+    target: Statistics,
+    observers: list[Observer],
+) -> Float[np.ndarray, "..."]:
+    """Gaussian fields with the power of the maps of the example."""
+    maps, channels = example.maps, len(observers)
+    if not np.isfinite(maps).all():
+        # The modes of what is left of a map have power of the edges of the mask: the power at each
+        # scale, of which the statistics leave that out, has to do.
+        colour = colour_of(example.statistic, target)
+        unknowns = colour.draw(jax.random.key(experiment.seed), 1, jnp.dtype(maps.dtype))
+        return np.asarray(example.statistic.domain.seen(colour.fields(unknowns)))[0]
+    drawn = [
+        observer.surrogate(example.channel(maps, number), experiment.seed + number)
+        for number, observer in enumerate(observers)
+    ]
+    return (drawn[0] if channels == 1 else np.stack(drawn)).astype(maps.dtype)
 
 
-def _refuse(experiment: StatisticsExperiment, *names: str) -> None:
-    """Refuse settings that the grid of the file does not have."""
-    where = "a plane" if names == ("lmax",) else "the sphere"
-    for name in names:
-        if getattr(experiment, name) != getattr(StatisticsExperiment, name):
-            raise ValueError(
-                f"{name}: expected none on {where}, got {getattr(experiment, name)}. Leave it out."
-            )
+def deviation(values: Float[np.ndarray, "..."], single: bool) -> float:
+    """Standard deviation of the finite values, 1 where they are all alike.
+
+    Raises:
+        ValueError: if single precision cannot tell the values apart.
+    """
+    known = values[np.isfinite(values)]
+    largest = float(np.max(np.abs(known), initial=0.0))
+    if largest == 0.0:
+        return 1.0
+    # Squares of very large and very small numbers are out of range.
+    deviation = float(np.std(known / largest)) * largest
+    if deviation <= 1e-12 * largest:
+        return largest
+    mean = abs(float(np.mean(known / largest))) * largest
+    if single and mean > _ROUNDED * deviation:
+        raise ValueError(
+            f"precision: expected double for a map whose mean is {mean / deviation:.2g} times its "
+            "deviation, got single. Say --precision double."
+        )
+    return deviation

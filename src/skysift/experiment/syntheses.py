@@ -72,6 +72,24 @@ class Sample:
         return Sample(made["map"].values, status, made["objective"].values)
 
 
+def require_possible(experiment: SynthesisExperiment) -> None:
+    """Refuse numbers that make no sense, before anything is computed.
+
+    Raises:
+        ValueError: naming the number.
+    """
+    if experiment.samples < 1:
+        raise ValueError(f"samples: expected 1 or more, got {experiment.samples}. Say --samples 1.")
+    if experiment.max_iterations < 1:
+        raise ValueError(
+            f"max_iterations: expected 1 or more, got {experiment.max_iterations}. Try 500."
+        )
+    if not experiment.tolerance > 0.0:
+        raise ValueError(
+            f"tolerance: expected more than 0, got {experiment.tolerance:g}. Say --tolerance 0.05."
+        )
+
+
 def samples(
     target: Statistics,
     statistic: AbstractStatistic,
@@ -91,12 +109,6 @@ def samples(
         folder: where samples are kept until the run is complete.
         watch: what is told meanwhile.
     """
-    if experiment.samples < 1:
-        raise ValueError(f"samples: expected 1 or more, got {experiment.samples}. Say --samples 1.")
-    if experiment.max_iterations < 1:
-        raise ValueError(
-            f"max_iterations: expected 1 or more, got {experiment.max_iterations}. Try 500."
-        )
     made = []
     for number in range(experiment.samples):
         file = folder / f"sample-{experiment.seed + number}.nc"

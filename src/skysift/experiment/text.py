@@ -20,6 +20,7 @@ from skysift.experiment.config import (
     SimulateExperiment,
     StatisticsExperiment,
     SynthesisExperiment,
+    UnmixingExperiment,
 )
 
 _E = TypeVar(
@@ -29,6 +30,7 @@ _E = TypeVar(
     ResampleExperiment,
     StatisticsExperiment,
     SynthesisExperiment,
+    UnmixingExperiment,
 )
 
 

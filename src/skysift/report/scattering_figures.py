@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,16 +48,18 @@ class OrderView:
         values: of each map, real parts.
         axes: value of each named axis for each coefficient.
         complex: whether there are imaginary parts.
+        channels: maps of the example that the coefficients are of.
     """
 
     name: str
     values: Float[np.ndarray, "map coefficient"]
     axes: dict[str, Int[np.ndarray, " coefficient"]]
     complex: bool
+    channels: tuple[int, ...] = (0,)
 
     @staticmethod
     def all(dataset: xr.Dataset) -> list[OrderView]:
-        """The orders of statistics."""
+        """The orders of statistics, apart for each map of the example and for pairs of them."""
         orders = []
         for variable in map(str, dataset):
             name = variable.removesuffix("_real")
@@ -70,8 +72,26 @@ class OrderView:
                 if array.dims == (dimension,)
             }
             values = np.atleast_2d(dataset[variable].values)
-            orders.append(OrderView(name, values, axes, name != variable))
+            whole = OrderView(name, values, axes, name != variable)
+            orders += whole.apart()
         return orders
+
+    def apart(self) -> list[OrderView]:
+        """The coefficients of each map of the example, and of each pair."""
+        named = [self.axes[one] for one in ("channel", "channel2", "channel3") if one in self.axes]
+        if not named:
+            return [self]
+        columns = np.stack(named, axis=1)
+        found, where = np.unique(columns, axis=0, return_inverse=True)
+        return [
+            replace(
+                self,
+                values=self.values[:, where.ravel() == number],
+                axes={key: one[where.ravel() == number] for key, one in self.axes.items()},
+                channels=tuple(dict.fromkeys(map(int, row))),
+            )
+            for number, row in enumerate(found)
+        ]
 
     @property
     def scales(self) -> int:
@@ -220,7 +240,8 @@ def history_figure(view: ScatteringView) -> Figure:
         for number, one in enumerate(view.descents):
             colour = SERIES[number % len(SERIES)]
             steps = np.arange(1, one.history.size + 1)
-            axes.plot(steps, one.history, color=colour, label=f"sample {number}: {one.status}")
+            label = f"sample {number}: {one.status}" if number < len(SERIES) else None
+            axes.plot(steps, one.history, color=colour, label=label)
         axes.axhline(1.0, color=GREY, linewidth=1.0, linestyle=":", label="scatter of one law")
         if view.tolerance is not None:
             axes.axhline(

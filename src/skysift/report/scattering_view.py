@@ -92,6 +92,12 @@ def curves_of(found: Sequence[Morphology], correlations: Sequence[Measure]) -> d
     return curves | {CORRELATION: Curve.of(correlations)}
 
 
+def median(values: Float[np.ndarray, "..."]) -> float:
+    """Median of the finite values, NaN if there are none."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else math.nan
+
+
 @dataclass(frozen=True, eq=False)
 class Descent:
     """How a sample was made.
@@ -112,18 +118,21 @@ class Descent:
 
 @dataclass(frozen=True, eq=False)
 class ScatteringView:
-    """What the page shows.
+    """What the page shows of one map of the example.
 
     Args:
-        source: file of the example.
+        source: name of the file of the example, or of several.
         family: of the statistics, in words.
         unit: of the maps.
         missing: cells of the example that do not count.
         maps: example, Gaussian field of its spectrum, samples; NaN where missing.
-        statistics: of the same maps, with the amplitudes of the example.
+        statistics: of the same maps, with the amplitudes of the example, and of those that are
+            seen together with them.
         curves: measures by name.
         descents: of the samples.
         tolerance: objective at which a sample is done; `None` where none were made.
+        channel: number of the map among those that are seen together.
+        title: of the map; empty for a single one.
     """
 
     source: str
@@ -135,6 +144,13 @@ class ScatteringView:
     curves: dict[str, Curve]
     descents: tuple[Descent, ...] = ()
     tolerance: float | None = None
+    channel: int = 0
+    title: str = ""
+
+    @property
+    def deviation(self) -> float:
+        """Of the example, in which the statistics are."""
+        return float(np.atleast_1d(self.statistics.attrs["unit_of_maps"])[self.channel])
 
     @property
     def sphere(self) -> bool:
@@ -173,7 +189,7 @@ class ScatteringView:
         """Rms step across the edges of a plane over that between neighbours inside."""
         if self.sphere:
             return math.nan
-        plane = self.maps[0]
+        plane = self.maps[0] / self.deviation
         ratios = []
         for axis in (0, 1):
             step = np.diff(plane, axis=axis) ** 2
@@ -188,7 +204,7 @@ class ScatteringView:
         return self.statistics.attrs.get("edges") == "periodic" and self.jump > _FAR
 
     def to_dataset(self) -> xr.Dataset:
-        """All but the samples and the statistics, as `of` takes it."""
+        """All but the samples and the statistics, as `of` takes it; see `to_dataset`."""
         import xarray as xr
 
         axes = ("cell",) if self.sphere else ("row", "column")
@@ -207,21 +223,28 @@ class ScatteringView:
                 row[: one.history.size] = one.history
             made["objective"] = (("sample", "iteration"), history)
             made["status"] = ("sample", np.array([d.status for d in self.descents], dtype=object))
-        facts = {"source": self.source, "family": self.family, "missing": self.missing}
+        facts: dict[str, Any] = {
+            "source": self.source,
+            "family": self.family,
+            "missing": self.missing,
+        }
         if self.tolerance is not None:
             facts["tolerance"] = self.tolerance
-        return xr.Dataset(made, attrs=facts)
+        return xr.Dataset(made, coords={"title": self.title}, attrs=facts)
 
     @staticmethod
     def of(
-        measures: xr.Dataset, statistics: xr.Dataset, samples: Sequence[Float[np.ndarray, "..."]]
+        measures: xr.Dataset,
+        statistics: xr.Dataset,
+        samples: Sequence[Float[np.ndarray, "..."]],
+        channel: int = 0,
     ) -> ScatteringView:
-        """The view of a run from its files.
+        """The view of one map of a run from its files.
 
         Raises:
             ValueError: if they lack something.
         """
-        wanted = (EXAMPLE, GAUSSIAN, *(("objective", "status") if samples else ()))
+        wanted = (EXAMPLE, GAUSSIAN, "title", *(("objective", "status") if samples else ()))
         for name in wanted:
             if name not in measures:
                 raise ValueError(
@@ -253,4 +276,49 @@ class ScatteringView:
             curves=curves,
             descents=tuple(descents),
             tolerance=None if tolerance is None else float(tolerance),
+            channel=channel,
+            title=str(measures["title"].values),
         )
+
+
+def to_dataset(views: Sequence[ScatteringView]) -> xr.Dataset:
+    """All of the views but the samples and the statistics, as `of_dataset` takes it.
+
+    Maps that are seen together have an axis `channel`.
+    """
+    import xarray as xr
+
+    if len(views) == 1:
+        return views[0].to_dataset()
+    shared = ["objective", "status"] if views[0].descents else []
+    each = [view.to_dataset() for view in views]
+    made = xr.concat([one.drop_vars(shared) for one in each], "channel", combine_attrs="override")
+    for name in (EXAMPLE, GAUSSIAN):
+        made[name].attrs = {}
+    made = made.assign_coords(unit=("channel", [view.unit for view in views]))
+    return made.assign({name: each[0][name] for name in shared})
+
+
+def of_dataset(
+    measures: xr.Dataset,
+    statistics: xr.Dataset,
+    samples: Sequence[Sequence[Float[np.ndarray, "..."]]],
+) -> tuple[ScatteringView, ...]:
+    """The views of a run from its files.
+
+    Args:
+        measures: as `to_dataset` makes it.
+        statistics: of all maps.
+        samples: of each map of the example.
+
+    Raises:
+        ValueError: if the files lack something.
+    """
+    views = []
+    for channel, made in enumerate(samples):
+        own = measures.isel(channel=channel) if "channel" in measures.sizes else measures
+        if "unit" in own.coords:
+            own = own.copy()
+            own[EXAMPLE].attrs["units"] = str(own["unit"].values)
+        views.append(ScatteringView.of(own, statistics, made, channel))
+    return tuple(views)
