@@ -1,0 +1,1 @@
+"""Classes of fields by their statistics, without labels."""
