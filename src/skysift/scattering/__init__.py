@@ -1,5 +1,12 @@
 """Scattering statistics of fields on the plane and on the sphere."""
 
+from skysift.scattering.bayes.calibration import Coverage as Coverage
+from skysift.scattering.bayes.density import Training as Training
+from skysift.scattering.bayes.forward import Making as Making
+from skysift.scattering.bayes.posterior import Posterior as Posterior
+from skysift.scattering.bayes.posterior import Search as Search
+from skysift.scattering.bayes.posterior import posterior as posterior
+from skysift.scattering.bayes.rounds import Plan as Plan
 from skysift.scattering.companions import Pdf as Pdf
 from skysift.scattering.companions import PowerSpectrum as PowerSpectrum
 from skysift.scattering.families import WPH as WPH
@@ -25,7 +32,6 @@ from skysift.scattering.plane.wavelets import Morlet as Morlet
 from skysift.scattering.reduction import Reduced as Reduced
 from skysift.scattering.reduction import Selected as Selected
 from skysift.scattering.reduction import significant as significant
-from skysift.scattering.statistics import Statistics as Statistics
 from skysift.scattering.separation.constraints import Ancillary as Ancillary
 from skysift.scattering.separation.constraints import Halves as Halves
 from skysift.scattering.separation.constraints import Independent as Independent
@@ -41,3 +47,8 @@ from skysift.scattering.separation.separate import Begin as Begin
 from skysift.scattering.separation.separate import Descent as Descent
 from skysift.scattering.separation.separate import Separated as Separated
 from skysift.scattering.separation.separate import separate as separate
+from skysift.scattering.statistics import Statistics as Statistics
+from skysift.scattering.unsupervised.auto_encoder import AutoEncoder as AutoEncoder
+from skysift.scattering.unsupervised.classes import Classes as Classes
+from skysift.scattering.unsupervised.classes import classify as classify
+from skysift.scattering.unsupervised.mixture import GaussianMixture as GaussianMixture
