@@ -145,10 +145,8 @@ def page(results: dict[str, dict]) -> str:
     lines += ["On the sphere skysift's coefficients are invariant under rotations; with angular"]
     lines += ["harmonics up to 10 or 12, 16 or 18, and the products that a mirror changes, there"]
     lines += ["are a little fewer and a little more of them than the peers have for directions"]
-    lines += [
-        "fixed to the meridian. With both cores free XLA runs two transforms at a time, which"
-    ]
-    lines += ["waits for part of the CPU time; on one core the values take a third less of it.", ""]
+    lines += ["fixed to the meridian. With both cores free XLA runs two transforms at a time;"]
+    lines += ["that they wait for each other is part of the CPU time.", ""]
     lines += ["| | numbers | set-up [s] | forward [CPU s] | gradient [CPU s] | gradient [s] |"]
     lines[-1] += " peak memory [MiB] |"
     lines += ["| --- |" + " ---: |" * 6]
