@@ -219,6 +219,11 @@ def test_uneven_noise_has_the_given_deviation():
     ("options", "message"),
     [
         ({"contamination": np.ones((3, *SHAPE))}, "contamination: expected 8 draws or more"),
+        ({"contamination": np.ones((9, *SHAPE))}, "contamination: expected fields with structure"),
+        (
+            {"contamination": np.repeat(DATA[None], 9, axis=0)},
+            "contamination: expected draws whose statistics differ, got none that do for 'total'",
+        ),
         ({"contamination": np.ones((9, 16, 16))}, "contamination: expected maps .32, 32. as the"),
         ({"contamination": np.ones(SHAPE, bool)}, "members: expected an array of real maps"),
         ({"contamination": WhiteNoise(np.ones((4, 4)))}, "rms: expected one deviation, or maps"),

@@ -340,6 +340,12 @@ class _Solver:
             offsets = next(stacked) if term.random else np.asarray(next(fixed))[None]
             means.append(offsets.mean(axis=0))
             shares.append(term.shares(offsets))
+            if not np.any(shares[-1] > 0.0):
+                raise ValueError(
+                    f"contamination: expected draws whose statistics differ, got none that do for "
+                    f"'{term.name}': there is nothing to measure its loss by. Give independent "
+                    "draws."
+                )
         return means, shares
 
     def _moved(
@@ -407,7 +413,13 @@ def _colour(observation: Observation, draws: Draws, modes: Float[np.ndarray, "..
     The signal changes where the contamination is: what is known well stays as it is.
     """
     statistic = observation.statistic
-    colour = colour_of(statistic, statistic(np.asarray(statistic.domain.seen(draws.whole))).mean())
+    maps = np.asarray(statistic.domain.seen(draws.whole))
+    if not maps.std() > 0.0:
+        raise ValueError(
+            "contamination: expected fields with structure, got constant ones. Give the draws "
+            "themselves, not their mean."
+        )
+    colour = colour_of(statistic, statistic(maps).mean())
     return Colour(colour.amplitude * modes, jnp.zeros_like(colour.mean), colour.domain)
 
 
