@@ -139,7 +139,7 @@ def test_density_of_two_lumps():
     rng = np.random.default_rng(0)
     theta = rng.standard_normal((6000, 1))
     seen = np.abs(theta) + 0.05 * rng.standard_normal((6000, 1))
-    training = Training(width=32, epochs=30, learning_rate=1e-2, members=1)
+    training = Training(components=4, width=32, epochs=100, learning_rate=3e-3, members=1)
     draws = learn(theta, seen, SEED, training).sample(np.array([1.0]), 2000, rng)
     assert 0.3 < np.mean(draws > 0.0) < 0.7
     np.testing.assert_allclose(np.median(np.abs(draws)), 1.0, atol=0.15)

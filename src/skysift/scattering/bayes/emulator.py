@@ -96,8 +96,8 @@ def emulate(simulated: Simulated, baseline: Baseline) -> Emulator:
         >>> theta = rng.standard_normal((200, 2))
         >>> seen = 3.0 * theta[:, None] + rng.standard_normal((200, 4, 2))
         >>> found = emulate(Simulated(theta, seen), lambda theta: theta)
-        >>> found.expected(np.array([[1.0, 0.0]])).round(0)[0].tolist()
-        [3.0, 0.0]
+        >>> found.expected(np.array([[1.0, 1.0]])).round(0)[0].tolist()
+        [3.0, 3.0]
     """
     theta, seen = simulated.theta, simulated.seen
     if len(theta) < FEWEST:

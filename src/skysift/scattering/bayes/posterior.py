@@ -284,7 +284,7 @@ def posterior(
         UserWarning: when the data are like no signal of the prior with this contamination.
 
     Examples:
-        >>> from skysift.scattering import PowerSpectrum
+        >>> from skysift.scattering import PowerSpectrum, Training
         >>> st = PowerSpectrum.plane((16, 16), bins=3)
         >>> rng = np.random.default_rng(0)
         >>> noise = 0.3 * rng.standard_normal((20, 16, 16))
