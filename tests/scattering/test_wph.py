@@ -233,7 +233,7 @@ def test_masked_gaussian_field_is_unbiased():
     weights[10:30, 20:50] = 0.0
     x = red_noise((64, 64), skewed=False, batch=(60,))
     whole, part = (
-        WPH.plane((64, 64), 2, 2, weights=w, shifts=1, angles=1, moduli=True)
+        WPH.plane((64, 64), 3, 2, weights=w, shifts=1, angles=1, moduli=True)
         for w in (None, weights)
     )
     full, left = whole(x), part(np.where(weights > 0.0, x, np.nan), reference=None)
