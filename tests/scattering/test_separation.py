@@ -23,7 +23,7 @@ from skysift.scattering import (
     WhiteNoise,
 )
 from skysift.scattering.generative.samplers import AbstractSampler, Found
-from skysift.scattering.separation.separate import Status
+from skysift.scattering.separation.descent import Status
 
 from .fields import red_noise, red_sky
 

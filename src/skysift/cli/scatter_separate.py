@@ -17,7 +17,7 @@ from skysift.experiment.text import to_text
 
 if TYPE_CHECKING:
     from skysift.experiment.unmixing import Unmixed
-    from skysift.scattering.separation.separate import State
+    from skysift.scattering.separation.descent import State
 
 EXAMPLES = """
 Examples:

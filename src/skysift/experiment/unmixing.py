@@ -27,7 +27,8 @@ from skysift.report.unmixing import write_unmixing_page
 from skysift.report.unmixing_view import Course, Spectra, UnmixingView, of_dataset, to_dataset
 from skysift.scattering.gauges import AbstractGauge, gauge_of
 from skysift.scattering.separation.contamination import Ensemble
-from skysift.scattering.separation.separate import Descent, State, Status, separate
+from skysift.scattering.separation.descent import Descent, State, Status
+from skysift.scattering.separation.separate import separate
 from skysift.store.dataset import read_dataset, write_dataset
 from skysift.store.manifest import Fact, Manifest
 from skysift.store.run import EXPERIMENT, REPORT, Run, drafted

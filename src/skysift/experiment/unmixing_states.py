@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from skysift.scattering.domain import AbstractDomain
 from skysift.scattering.separation.contamination import AbstractContamination, Ensemble
-from skysift.scattering.separation.separate import State, Status
+from skysift.scattering.separation.descent import State, Status
 from skysift.store.files import atomic
 
 _DRAWS = "draws.npy"

@@ -43,8 +43,8 @@ from skysift.scattering.separation.contamination import Ensemble as Ensemble
 from skysift.scattering.separation.contamination import GaussianField as GaussianField
 from skysift.scattering.separation.contamination import Texture as Texture
 from skysift.scattering.separation.contamination import WhiteNoise as WhiteNoise
+from skysift.scattering.separation.descent import Descent as Descent
 from skysift.scattering.separation.separate import Begin as Begin
-from skysift.scattering.separation.separate import Descent as Descent
 from skysift.scattering.separation.separate import Separated as Separated
 from skysift.scattering.separation.separate import separate as separate
 from skysift.scattering.statistics import Statistics as Statistics

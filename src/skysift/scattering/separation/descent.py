@@ -1,0 +1,247 @@
+"""How a signal is moved, step by step, until it satisfies constraints."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from skysift.scattering.generative.gaussian import Colour
+from skysift.scattering.generative.objective import AbstractObjective
+from skysift.scattering.generative.samplers import LBFGS, AbstractSampler, Task
+from skysift.scattering.separation.contamination import Draws
+from skysift.scattering.separation.terms import AbstractTerm, Fields
+
+Losses = Mapping[str, float]
+
+_PATIENCE = 5
+"""Steps without gain after which a separation has stalled."""
+
+
+class Status(enum.Enum):
+    """How a separation ended."""
+
+    CONVERGED = "converged"
+    STALLED = "stalled"
+    STEP_LIMIT = "step limit"
+    DIVERGED = "diverged"
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How a signal is moved until it satisfies the constraints.
+
+    In every step the mean of the statistics over all draws of the contamination is taken at the
+    present signal. The signal then moves with what the contamination adds to its statistics held
+    fixed, or against few draws plus what their mean lacks of that of all of them. The objective
+    does not change within a step. Few draws keep more of the places of weak structure, but in part
+    the signal learns them: its power is off for longer.
+
+    Args:
+        sampler: that moves the signal in one step.
+        steps: at most.
+        batch: draws in one step against which the signal moves; 0 to hold fixed what the
+            contamination adds.
+        tolerance: loss of every constraint at which to stop. 1 is the scatter over the draws.
+        inner: part of the tolerance at which a step ends.
+
+    Raises:
+        ValueError: for numbers that make no sense.
+    """
+
+    sampler: AbstractSampler = field(default_factory=lambda: LBFGS(max_iter=20))
+    steps: int = 30
+    batch: int = 0
+    tolerance: float = 1.0
+    inner: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps: expected 1 or more, got {self.steps}. Say steps=30.")
+        if self.batch < 0:
+            raise ValueError(f"batch: expected 0 or more, got {self.batch}. Say batch=0.")
+        for name, usual in (("tolerance", 1.0), ("inner", 0.3)):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(
+                    f"{name}: expected more than 0, got {getattr(self, name)}. Say {name}={usual}."
+                )
+
+
+class Lifted(AbstractObjective):
+    """Losses of a signal in one step.
+
+    Args:
+        terms: constraints.
+        shares: of the numbers of each term, over their deviations; times the root of its weight.
+        lift: what to add to the numbers of each term.
+        batch: draws to move against, at least one.
+        origin: the signal at the start.
+        colour: from unknowns to what is added to it.
+    """
+
+    terms: tuple[AbstractTerm, ...]
+    shares: tuple[Float[Array, " number"], ...]
+    lift: tuple[Float[Array, " number"], ...]
+    batch: Draws
+    origin: Fields
+    colour: Colour
+
+    @property
+    def count(self) -> int:
+        """See `AbstractObjective`."""
+        return sum(one.size for one in self.lift)
+
+    def differences(
+        self, unknowns: Float[Array, "field channel unknown"]
+    ) -> Float[Array, "field number"]:
+        """See `AbstractObjective`."""
+        return jnp.stack([self._differences(one) for one in unknowns])
+
+    def _differences(self, unknowns: Float[Array, "channel unknown"]) -> Float[Array, " number"]:
+        signal = self.origin + self.colour.fields(unknowns)
+        parts = []
+        for term, share, lift in zip(self.terms, self.shares, self.lift, strict=True):
+            parts.append((_mean_offset(term, signal, self.batch) + lift) * share)
+        return jnp.concatenate(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A separation under way, from which it can go on as if it had not stopped.
+
+    Args:
+        restart: number of the solution.
+        step: number of steps that are done.
+        signal: fields of the best signal so far, and of the present one.
+        losses: of each constraint before each step, and of the present signal.
+        status: how the solution ended; `None` while it goes on.
+    """
+
+    restart: int
+    step: int
+    signal: tuple[Fields, Fields]
+    losses: tuple[Losses, ...]
+    status: Status | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Solver:
+    """What stays the same over all steps and solutions."""
+
+    descent: Descent
+    terms: tuple[AbstractTerm, ...]
+    draws: Draws
+    colour: Colour
+    report: Callable[[State], None]
+
+    def run(self, state: State, key: Array) -> tuple[State, Status]:
+        """The state at the end, with the best signal first, and how it ended."""
+        known = state.losses[: state.step]
+        state = replace(state, losses=known)
+        best = min((_worst(one) for one in known), default=np.inf)
+        while True:
+            here = state.signal[1]
+            means, shares = self._at(here)
+            losses = {
+                term.name: float(np.sum((mean * share) ** 2))
+                for term, mean, share in zip(self.terms, means, shares, strict=True)
+            }
+            worst = _worst(losses)
+            kept = here if worst < best else state.signal[0]
+            best = min(best, worst)
+            state = State(state.restart, state.step, (kept, here), (*state.losses, losses))
+            status = self._status(state)
+            self.report(replace(state, status=status))
+            if status is not None:
+                return state, status
+            moved = self._moved(here, means, shares, jax.random.fold_in(key, state.step))
+            state = State(state.restart, state.step + 1, (kept, moved), state.losses)
+
+    def _status(self, state: State) -> Status | None:
+        """How the separation ended, or `None` while it goes on."""
+        worst = [_worst(one) for one in state.losses]
+        if not np.isfinite(worst[-1]) or worst[-1] > 100.0 * max(worst[0], 1.0):
+            return Status.DIVERGED
+        if worst[-1] <= self.descent.tolerance:
+            return Status.CONVERGED
+        if state.step >= self.descent.steps:
+            return Status.STEP_LIMIT
+        recent = worst[-_PATIENCE:]
+        if len(worst) > 2 * _PATIENCE and min(recent) > 0.98 * min(worst[:-_PATIENCE]):
+            return Status.STALLED
+        return None
+
+    def _at(self, signal: Fields) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Means over the draws of what should vanish, and the shares of its numbers."""
+        random = tuple(term for term in self.terms if term.random)
+        seen = [_offsets(random, signal, self.draws[one]) for one in range(self.draws.count)]
+        stacked = iter([np.stack([np.asarray(one[n]) for one in seen]) for n in range(len(random))])
+        fixed = iter(_offsets(tuple(t for t in self.terms if not t.random), signal, self.draws[0]))
+        means, shares = [], []
+        for term in self.terms:
+            offsets = next(stacked) if term.random else np.asarray(next(fixed))[None]
+            means.append(offsets.mean(axis=0))
+            shares.append(term.shares(offsets))
+            if not np.any(shares[-1] > 0.0):
+                raise ValueError(
+                    f"contamination: expected draws whose statistics differ, got none that do for "
+                    f"'{term.name}': there is nothing to measure its loss by. Give independent "
+                    "draws."
+                )
+        return means, shares
+
+    def _moved(
+        self, signal: Fields, means: list[np.ndarray], shares: list[np.ndarray], key: Array
+    ) -> Fields:
+        """The signal after one step."""
+        chosen, way = jax.random.split(key)
+        if self.descent.batch:
+            count = min(self.descent.batch, self.draws.count)
+            which = jax.random.choice(chosen, self.draws.count, (count,), replace=False)
+            batch = self.draws[np.asarray(which)]
+        else:
+            batch = jax.tree.map(lambda values: values[None], self.draws.none())
+        dtype = jnp.real(signal).dtype
+        lift = tuple(
+            jnp.asarray(mean, dtype) - found
+            for mean, found in zip(means, _batch_offsets(self.terms, signal, batch), strict=True)
+        )
+        weighed = tuple(
+            jnp.asarray(share * np.sqrt(term.weight), dtype)
+            for term, share in zip(self.terms, shares, strict=True)
+        )
+        objective = Lifted(self.terms, weighed, lift, batch, signal, self.colour)
+        domain = self.colour.domain
+        still = jnp.zeros((1, domain.channels, domain.size), dtype)
+        total = sum(term.weight for term in self.terms)
+        tolerance = self.descent.inner * self.descent.tolerance * total
+        task = Task(objective, still, way, tolerance, lambda *_: None)
+        found = self.descent.sampler.run(task)
+        return signal + self.colour.fields(jnp.asarray(found.unknowns[0], dtype))
+
+
+def _worst(losses: Losses) -> float:
+    values = list(losses.values())
+    return max(values) if np.all(np.isfinite(values)) else np.inf
+
+
+def _mean_offset(term: AbstractTerm, signal: Fields, batch: Draws) -> Float[Array, " number"]:
+    if not term.random:
+        return term.offset(signal, jax.tree.map(lambda values: values[0], batch))
+    return jnp.mean(jax.lax.map(lambda draw: term.offset(signal, draw), batch), axis=0)
+
+
+@eqx.filter_jit
+def _offsets(terms: tuple[AbstractTerm, ...], signal: Fields, draw: Draws) -> list[Array]:
+    return [term.offset(signal, draw) for term in terms]
+
+
+@eqx.filter_jit
+def _batch_offsets(terms: tuple[AbstractTerm, ...], signal: Fields, batch: Draws) -> list[Array]:
+    return [_mean_offset(term, signal, batch) for term in terms]
