@@ -1,6 +1,7 @@
 """Separations of a signal from noise: what they recover, repeat, resume and refuse."""
 
 import warnings
+from dataclasses import replace
 
 import healpy as hp
 import numpy as np
@@ -90,6 +91,32 @@ def test_same_seed_same_bits_and_a_state_to_go_on_from(found):
     assert np.max(np.abs(other.map - found.map)) > 1e-3
 
 
+def test_numbers_of_either_byte_order(found):
+    single, swapped = (separated(data=DATA.astype(kind), draws=9) for kind in ("<f4", ">f4"))
+    assert single.maps.dtype == swapped.maps.dtype == np.float32
+    np.testing.assert_array_equal(single.map, swapped.map)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"restart": 1}, "resume: expected a state of one of 1 solutions, got one of number 1"),
+        ({"losses": ({"halves": 1.0},)}, "resume: expected a state with losses of .'total'."),
+        ({"signal": 2 * (np.zeros((1, 4, 4)),)}, "resume: expected a state with fields .*as the"),
+    ],
+)
+def test_states_of_other_separations_are_refused(change, message):
+    states = []
+    separated(descent=Descent(LBFGS(max_iter=1), steps=1), draws=9, report=states.append)
+    with pytest.raises(ValueError, match=message):
+        separated(resume=replace(states[0], **change), draws=9)
+
+
+def test_one_solution_has_no_spread(found):
+    with pytest.raises(ValueError, match="restarts: expected 2 or more solutions"):
+        _ = found.spread
+
+
 def test_restarts_differ_where_the_noise_is_strong():
     found = separated(restarts=3)
     assert found.maps.shape == (3, *SHAPE)
@@ -160,6 +187,24 @@ def test_masked_cells_are_told():
         )
     assert np.isfinite(found.map).all()
     np.testing.assert_array_equal(np.isnan(found.contamination), np.isnan(data))
+
+
+def test_contamination_is_known_where_the_data_are():
+    hole = np.arange(32) < 4
+    draws = WhiteNoise(NOISE).maps(STATISTIC.domain, 12, SEED)
+    holed = np.where(hole, np.nan, draws)
+    message = "contamination: expected known values wherever .* in 128 of 1024 cells"
+    with pytest.raises(ValueError, match=message):
+        separated(contamination=holed)
+    statistic = Covariance.plane(SHAPE, 2, 2)
+    quick = Descent(LBFGS(max_iter=2), steps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found, same = (
+            scattering.separate(np.where(hole, np.nan, DATA), one, statistic, descent=quick, seed=1)
+            for one in (holed, np.where(hole, 0.0, draws))
+        )
+    np.testing.assert_array_equal(found.map, same.map)
 
 
 def test_a_limit_is_told():

@@ -46,7 +46,7 @@ def prepared(constraints, scale=1.0, same=False):
     signal, data, members = case(scale, same)
     observation = observe(data, SINGLE, np.dtype(float))
     draws = Ensemble(members).draws(
-        observation.domain, 12, np.random.SeedSequence(0), np.dtype(float)
+        observation.domain, 12, np.random.SeedSequence(0), np.dtype(float), observation.kept
     )
     return (
         SINGLE.domain.fields(jnp.asarray(signal)),
@@ -156,7 +156,7 @@ def test_masked_cells_do_not_count():
         holed = np.where(hole, np.nan, data)
         observation = observe(holed, SINGLE, np.dtype(float))
         draws = Ensemble(np.where(hole, fill, members)).draws(
-            observation.domain, 12, np.random.SeedSequence(0), np.dtype(float)
+            observation.domain, 12, np.random.SeedSequence(0), np.dtype(float), observation.kept
         )
         assert np.count_nonzero(~observation.kept) == 6
         (term,) = terms_of([Total()], observation, draws)
@@ -195,7 +195,7 @@ def test_halves_need_data_in_halves():
     _, data, members = case()
     observation = observe(data.mean(axis=0), SINGLE, np.dtype(float))
     draws = Ensemble(members).draws(
-        observation.domain, 12, np.random.SeedSequence(0), np.dtype(float)
+        observation.domain, 12, np.random.SeedSequence(0), np.dtype(float), observation.kept
     )
     with pytest.raises(ValueError, match="expected for 'halves' data and contamination in two"):
         terms_of([Halves(DOUBLE)], observation, draws)

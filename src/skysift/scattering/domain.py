@@ -15,6 +15,12 @@ from jaxtyping import Array, Float, Inexact
 from skysift.harmonic import SHT, multipoles
 
 
+def precision_of(values: np.ndarray) -> np.dtype:
+    """Single for single precision of either byte order, as in files; double for all else."""
+    single = values.dtype.newbyteorder("=") == np.float32
+    return np.dtype(np.float32 if single else np.float64)
+
+
 class AbstractDomain(eqx.Module):
     """Maps, the fields that statistics are computed of, and the unknowns of an optimisation.
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Inexact
 
 from skysift.grid import masked_to_nan
 from skysift.maps import unseen_to_nan
-from skysift.scattering.domain import AbstractDomain
+from skysift.scattering.domain import AbstractDomain, precision_of
 from skysift.scattering.layout import Layout
 from skysift.scattering.statistics import Statistics
 from skysift.scattering.weights import filled
@@ -122,15 +122,14 @@ class AbstractStatistic(eqx.Module):
                 f"maps: expected real numbers, got {values.dtype}. Give the real and the imaginary "
                 "part as two channels."
             )
-        # Files hold numbers of either byte order.
-        dtype = np.float32 if values.dtype.newbyteorder("=") == np.float32 else np.float64
+        dtype = precision_of(values)
         values = unseen_to_nan(values).astype(dtype, copy=False)
         finite = np.isfinite(values)
         if finite.all():
             return self._checked(self, values, reference, 0)
         cells = self.domain.cell_shape
         kept = np.asarray(finite.reshape(-1, *cells).all(axis=0))
-        filled = np.where(finite, values, dtype(0.0))
+        filled = np.where(finite, values, dtype.type(0.0))
         return self._checked(self.masked(kept), filled, reference, int(kept.size - kept.sum()))
 
     def require(self, reference: Statistics) -> None:

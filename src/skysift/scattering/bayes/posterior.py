@@ -15,6 +15,7 @@ from skysift.scattering.bayes.emulator import Simulated
 from skysift.scattering.bayes.forward import Forward, Making, Whitening, moved
 from skysift.scattering.bayes.prior import Around, guess_of, whitening_of
 from skysift.scattering.bayes.rounds import Inference, Plan, infer
+from skysift.scattering.domain import precision_of
 from skysift.scattering.generative.gaussian import colour_of
 from skysift.scattering.generative.objective import objective_of
 from skysift.scattering.separation.contamination import AbstractContamination, Ensemble
@@ -301,11 +302,11 @@ def posterior(
     search = search or Search()
     if not isinstance(contamination, AbstractContamination):
         contamination = Ensemble(contamination)
-    dtype = np.dtype(np.float32 if np.asarray(data).dtype == np.float32 else np.float64)
+    dtype = precision_of(np.asarray(data))
     streams = np.random.SeedSequence(seed).spawn(5)
     observation = observe(data, statistics, dtype)
     statistic, domain = observation.statistic, observation.domain
-    fields = contamination.draws(domain, draws, streams[0], dtype)
+    fields = contamination.draws(domain, draws, streams[0], dtype, observation.kept)
     dirt = np.stack([np.asarray(domain.seen(one)) for one in fields.whole])
     observed = statistic(np.asarray(domain.seen(observation.whole)))
     seen = statistic(dirt, reference=observed)

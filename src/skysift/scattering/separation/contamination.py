@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Bool, Float, Inexact
 
 from skysift.grid import masked_to_nan
 from skysift.maps import unseen_to_nan
@@ -64,12 +64,25 @@ class AbstractContamination(abc.ABC):
         """
 
     def draws(
-        self, domain: AbstractDomain, count: int, seed: np.random.SeedSequence, dtype: np.dtype
+        self,
+        domain: AbstractDomain,
+        count: int,
+        seed: np.random.SeedSequence,
+        dtype: np.dtype,
+        kept: Bool[np.ndarray, "..."],
     ) -> Draws:
         """The same as statistics see them.
 
+        Args:
+            domain: of the maps.
+            count: number of fields, at most.
+            seed: of the draws.
+            dtype: precision.
+            kept: cells where the contamination has to be known; elsewhere it may be NaN.
+
         Raises:
-            ValueError: for maps on another grid, or fewer than tell a deviation.
+            ValueError: for maps on another grid, fewer than tell a deviation, or unknown values
+                in cells where the data are known.
         """
         maps = self.maps(domain, count, seed)
         if len(maps) < FEWEST:
@@ -86,6 +99,15 @@ class AbstractContamination(abc.ABC):
                 f"contamination: expected maps ({shown}) as the data, or pairs (2, {shown}) of "
                 f"them, got {maps.shape[1:]}. Regrade them to the grid of the data."
             )
+        known = np.isfinite(maps)
+        missing = int(np.sum(~known.reshape(-1, *kept.shape).all(axis=0) & kept))
+        if missing:
+            raise ValueError(
+                f"contamination: expected known values wherever the data have them, got NaN, "
+                f"infinite or UNSEEN ones in {missing} of {kept.sum()} cells. Mask the data there "
+                "(NaN), or fill the draws."
+            )
+        maps = np.where(known, maps, 0.0)
         fields = np.stack([np.asarray(_fields(domain, jnp.asarray(one, dtype))) for one in maps])
         if not split:
             return Draws(jnp.asarray(fields))
@@ -103,7 +125,7 @@ class Ensemble(AbstractContamination):
 
     Args:
         members: `(draw, *map shape)`, or `(draw, 2, *map shape)` for the two half-missions of each;
-            cells that are NaN, infinite or UNSEEN are set to 0.
+            NaN, infinite or UNSEEN where the data are not known either.
 
     Raises:
         ValueError: when they are not an array of at least two maps.
@@ -118,8 +140,8 @@ class Ensemble(AbstractContamination):
                 f"members: expected an array of real maps with an axis for the draws, got "
                 f"{values.dtype} of shape {values.shape}. Stack the maps."
             )
-        values = unseen_to_nan(values.astype(np.result_type(values.dtype, np.float32), copy=False))
-        object.__setattr__(self, "members", np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
+        values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
+        object.__setattr__(self, "members", unseen_to_nan(values))
 
     def maps(
         self, domain: AbstractDomain, count: int, seed: np.random.SeedSequence

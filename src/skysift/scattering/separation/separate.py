@@ -12,16 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from skysift.scattering.domain import precision_of
 from skysift.scattering.generative.gaussian import Colour, colour_of
 from skysift.scattering.separation.constraints import Constraint, Total
 from skysift.scattering.separation.contamination import (
+    FEWEST,
     AbstractContamination,
     Draws,
     Ensemble,
 )
 from skysift.scattering.separation.descent import Descent, Losses, Solver, State, Status
 from skysift.scattering.separation.problem import Observation, free, observe, projected, terms_of
-from skysift.scattering.separation.terms import Fields
+from skysift.scattering.separation.terms import AbstractTerm, Fields
 from skysift.scattering.statistic import AbstractStatistic
 
 
@@ -37,10 +39,10 @@ class Separated:
     """Signal and contamination of an observation.
 
     Args:
-        maps: signals `(restart, *map shape)`, each a solution.
+        maps: signals `(restart, *map shape)`, each a solution, in the units of the data.
         data: map of the data, the mean of its halves; NaN where not known.
-        status: how each solution ended.
-        history: for each solution the loss of each constraint before each step.
+        statuses: how each solution ended.
+        histories: for each solution the loss of each constraint before each step, and at the end.
         draws: number of draws of the contamination.
     """
 
@@ -67,12 +69,21 @@ class Separated:
 
     @property
     def history(self) -> Mapping[str, Float[np.ndarray, " step"]]:
-        """Loss of each constraint before each step, of the first solution."""
+        """Loss of each constraint before each step, and at the end, of the first solution."""
         return self.histories[0]
 
     @property
     def spread(self) -> Float[np.ndarray, "..."]:
-        """Standard deviation of the solutions in each cell; needs several."""
+        """Standard deviation of the solutions in each cell.
+
+        Raises:
+            ValueError: for a single solution.
+        """
+        if len(self.maps) < 2:
+            raise ValueError(
+                "restarts: expected 2 or more solutions for their spread, got 1. Separate with "
+                "restarts=8."
+            )
         return self.maps.std(axis=0, ddof=1)
 
 
@@ -109,12 +120,12 @@ def separate(
         draws: of the contamination, at most.
         restarts: number of solutions; the later ones start from the data less another draw of the
             contamination each.
-        report: called with the state before each step.
+        report: called with the state before each step, and at the end of each solution.
         resume: a state that was reported; solutions before it are not made again.
 
     Raises:
         ValueError: for data, contamination and constraints that do not fit together, or numbers
-            that make no sense.
+            that make no sense; for a state of another separation.
 
     Warns:
         UserWarning: when a solution did not reach the tolerance.
@@ -137,13 +148,15 @@ def separate(
     if not isinstance(contamination, AbstractContamination):
         contamination = Ensemble(contamination)
     descent = descent or Descent()
-    dtype = np.dtype(np.float32 if np.asarray(data).dtype == np.float32 else np.float64)
+    dtype = precision_of(np.asarray(data))
     observation = observe(data, statistics, dtype)
     drawn, order = np.random.SeedSequence(seed).spawn(2)
-    fields = contamination.draws(observation.domain, draws, drawn, dtype)
+    fields = contamination.draws(observation.domain, draws, drawn, dtype, observation.kept)
     terms = terms_of(constraints, observation, fields)
     colour = _colour(observation, fields, free(constraints, observation.domain))
     solver = Solver(descent, terms, fields, colour, report or (lambda state: None))
+    if resume is not None:
+        _require_own(resume, restarts, observation, terms)
     first = resume.restart if resume is not None else 0
     solutions = []
     for restart, stream in enumerate(order.spawn(restarts)):
@@ -180,6 +193,32 @@ def _history(losses: Sequence[Losses]) -> dict[str, Float[np.ndarray, " step"]]:
     return {name: np.array([one[name] for one in losses]) for name in losses[0]}
 
 
+def _require_own(
+    state: State, restarts: int, observation: Observation, terms: Sequence[AbstractTerm]
+) -> None:
+    """Refuse a state of other data or constraints."""
+    if state.restart >= restarts:
+        raise ValueError(
+            f"resume: expected a state of one of {restarts} solutions, got one of number "
+            f"{state.restart}, counted from 0. Say restarts={state.restart + 1} or more."
+        )
+    names = {term.name for term in terms}
+    for losses in state.losses:
+        if set(losses) != names:
+            raise ValueError(
+                f"resume: expected a state with losses of {sorted(names)}, got {sorted(losses)}. "
+                "Separate with the constraints of the state, or begin anew."
+            )
+    whole = observation.whole
+    for fields in state.signal:
+        if fields.shape != whole.shape or jnp.asarray(fields).dtype != whole.dtype:
+            raise ValueError(
+                f"resume: expected a state with fields {whole.shape} of {whole.dtype}, as the "
+                f"data, got {fields.shape} of {fields.dtype}. Separate the data of the state, or "
+                "begin anew."
+            )
+
+
 def _colour(observation: Observation, draws: Draws, modes: Float[np.ndarray, "..."]) -> Colour:
     """From white unknowns to changes of the signal, as large as the contamination at each scale.
 
@@ -192,7 +231,7 @@ def _colour(observation: Observation, draws: Draws, modes: Float[np.ndarray, "..
             "contamination: expected fields with structure, got constant ones. Give the draws "
             "themselves, not their mean."
         )
-    colour = colour_of(statistic, statistic(maps).mean())
+    colour = colour_of(statistic, statistic(maps[:FEWEST]).mean())
     return Colour(colour.amplitude * modes, jnp.zeros_like(colour.mean), colour.domain)
 
 
