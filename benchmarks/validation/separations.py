@@ -1,15 +1,17 @@
 """Is a signal recovered from a contamination of which only the statistics are known?
 
-Three mixtures with a known truth: polarised dust with uneven noise on the plane, the polarised
-dust of the whole sky with noise in two half-missions, and dust with the cosmic infrared background
-of another patch. Beside the separation stand the data and the Wiener filter, which knows the true
-spectra. Writes `separations.md`, `.json` and a picture for each mixture.
+Mixtures with a known truth: polarised dust with uneven noise on the plane, the polarised dust of
+the whole sky with noise in two half-missions (nside 64 and 128), and dust with a patch of the
+cosmic infrared background of which other patches are known. Each is made several times, with
+other contaminations. Beside the separation stand the data and the Wiener filter, which knows the
+true spectra. Writes `separations.md`, and for each mixture `separations-NAME.json` and a picture.
 
     python benchmarks/validation/separations.py --data DATA
 
 DATA has `scattering/pywph_{I_1,Q_1,U_1}.npy` (simulated interstellar medium, of pywph),
-`scattering/foscat_cib_map_Planck.npy` (Planck CIB, of FOSCAT's tests) and
-`foregrounds/pysm_templates_nside64.npz` (templates of PySM).
+`scattering/foscat_cib_map_Planck.npy` (Planck CIB, of FOSCAT's tests),
+`foregrounds/pysm_templates_nside64.npz` (templates of PySM) and
+`foregrounds/pymaster-3.0.1_bmode_fg_QU_nside256.fits` (dust and synchrotron of NaMaster's tests).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from syntheses import mollweide
 from skysift import scattering as sc
 from skysift.scattering.generative.gaussian import colour_of
 from skysift.scattering.generative.objective import sampling_deviation
+from skysift.scattering.separation.descent import State
 from skysift.scattering.statistic import AbstractStatistic
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +57,9 @@ class Mixture:
         channels: names of them.
         kept: cells that count.
         finest: scale from which on the signal-to-noise is above 0.1.
+        top: highest wave number or multipole.
+        parts: the same statistic of several parts of the truth, which tell how much it varies;
+            `None` where they differ in more than that.
     """
 
     truth: np.ndarray
@@ -66,6 +72,8 @@ class Mixture:
     channels: tuple[str, ...]
     kept: np.ndarray
     finest: int
+    top: int
+    parts: AbstractStatistic | None
 
     @property
     def whole(self) -> np.ndarray:
@@ -99,6 +107,16 @@ def plane_statistic(
     )
 
 
+def quarters(kept: np.ndarray) -> np.ndarray:
+    """The cells that count in each quarter of an image."""
+    half = kept.shape[0] // 2
+    parts = np.zeros((4, *kept.shape))
+    for number, (y, x) in enumerate(np.ndindex(2, 2)):
+        here = (slice(y * half, (y + 1) * half), slice(x * half, (x + 1) * half))
+        parts[number][here] = kept[here]
+    return parts
+
+
 def dust_and_noise(data: Path, seed: int) -> Mixture:
     """Stokes Q and U of simulated dust, with the uneven noise of a scan."""
     cells = 256
@@ -120,20 +138,37 @@ def dust_and_noise(data: Path, seed: int) -> Mixture:
         statistic,
         (sc.Total(emphasis=SPECTRUM),),
         sc.Descent(sc.LBFGS(max_iter=15), steps=15),
-        100,
+        300,
         ("Q", "U"),
         np.ones((cells, cells), bool),
         1,
+        cells // 2,
+        plane_statistic((cells, cells), 6, 2, quarters(np.ones((cells, cells)))),
     )
 
 
 def sky_and_noise(data: Path, seed: int) -> Mixture:
     """E and B of the dust of PySM at 353 GHz in two half-missions, beside its intensity."""
-    nside, lmax, draws = 64, 96, 60
     with np.load(data / "foregrounds/pysm_templates_nside64.npz") as file:
         intensity = np.log(file["dust_I_545_uKRJ"])
-        truth = parities(file["dust_Q_353_uKRJ"], file["dust_U_353_uKRJ"], nside, lmax)
-    truth /= truth[0].std()
+        truth = parities(file["dust_Q_353_uKRJ"], file["dust_U_353_uKRJ"], 64, 96)
+    return halves_of_the_sky(truth, intensity, 96, seed)
+
+
+def finer_sky_and_noise(data: Path, seed: int) -> Mixture:
+    """The same at nside 128, of another model of the foregrounds."""
+    with np.load(data / "foregrounds/pysm_templates_nside64.npz") as file:
+        coarse = hp.map2alm(np.log(file["dust_I_545_uKRJ"]), lmax=128)
+    intensity = hp.alm2map(coarse, 128, lmax=128)
+    name = data / "foregrounds/pymaster-3.0.1_bmode_fg_QU_nside256.fits"
+    truth = parities(*hp.read_map(name, field=(0, 1), dtype=float), 128, 192)
+    return halves_of_the_sky(truth, intensity, 192, seed)
+
+
+def halves_of_the_sky(truth: np.ndarray, intensity: np.ndarray, lmax: int, seed: int) -> Mixture:
+    """E and B maps with the noise of a scan, in two half-missions."""
+    nside, draws = hp.npix2nside(intensity.size), 60
+    truth = truth / truth[0].std()
     longitude, latitude = hp.pix2ang(nside, np.arange(12 * nside**2), lonlat=True)
     centre = np.abs((longitude + 180.0) % 360.0 - 180.0) < 90.0
     plane = np.abs(latitude) <= 30.0
@@ -186,60 +221,66 @@ def sky_and_noise(data: Path, seed: int) -> Mixture:
         ("E", "B"),
         np.ones(rms.size, bool),
         1,
+        lmax,
+        None,
     )
 
 
 def parities(q: np.ndarray, u: np.ndarray, nside: int, lmax: int) -> np.ndarray:
-    """Maps of the E and B modes of Q and U."""
+    """Maps of the E and B modes of Q and U, up to a multipole."""
     alm = hp.map2alm_spin([q, u], 2, lmax=lmax)
     return np.stack([hp.alm2map(np.ascontiguousarray(one), nside, lmax=lmax) for one in alm])
 
 
 def dust_and_cib(data: Path, seed: int) -> Mixture:
-    """Simulated dust in intensity, with one patch of the CIB and a model made from another."""
+    """Simulated dust in intensity, with one patch of the CIB; the other patches are known."""
     cells, frame = 128, 2
-    truth = standard(coarser(np.load(data / "scattering/pywph_I_1.npy").astype(float), cells))
+    dust = standard(coarser(np.load(data / "scattering/pywph_I_1.npy").astype(float), cells))
+    truth = np.roll(dust, np.random.default_rng(seed).integers(0, cells, 2), axis=(0, 1))
     patch = standard(
         np.squeeze(np.load(data / "scattering/foscat_cib_map_Planck.npy")).astype(float)
     )
-    parts = [patch[:cells, :cells], patch[cells:, cells:], patch[:cells, cells:]]
+    parts = [patch[y : y + cells, x : x + cells] for y in (0, cells) for x in (0, cells)]
+    cib = [0.5 * (part - part.mean()) for part in parts]
+    mixed = cib.pop(seed % len(cib))
     kept = np.zeros((cells, cells), bool)
     kept[frame:-frame, frame:-frame] = True
     statistic = plane_statistic((cells, cells), 4, weights=kept.astype(float))
-    amplitude = 0.5
-    cib = [amplitude * (part - part.mean()) for part in parts]
     return Mixture(
         truth[None].astype(np.float32),
-        (truth + cib[0]).astype(np.float32)[None],
-        sc.Texture(cib[1].astype(np.float32), statistic, sc.LBFGS(max_iter=60)),
+        (truth + mixed)[None].astype(np.float32),
+        sc.Texture(np.stack(cib).astype(np.float32), statistic, sc.LBFGS(max_iter=60)),
         statistic,
         (sc.Total(emphasis=SPECTRUM), sc.Remainder(emphasis=SPECTRUM)),
         sc.Descent(sc.LBFGS(max_iter=15), steps=15),
-        40,
+        48,
         ("I",),
         kept,
         0,
+        cells // 2,
+        plane_statistic((cells, cells), 4, weights=quarters(kept)),
     )
 
 
 MIXTURES: tuple[Callable[[Path, int], Mixture], ...] = (
     dust_and_noise,
     sky_and_noise,
+    finer_sky_and_noise,
     dust_and_cib,
 )
 
 
-def cross_powers(a: np.ndarray, b: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def cross_powers(a: np.ndarray, b: np.ndarray, mixture: Mixture) -> np.ndarray:
     """Cross power of two maps in octaves, the coarsest first.
 
     On the plane cells that do not count and those near them are faded out.
     """
     if a.ndim == 1:
-        power = hp.anafast(a, b, iter=1, lmax=96)
+        power = hp.anafast(a, b, iter=1, lmax=mixture.top)
         number, multiplicity = np.arange(power.size), 2.0 * np.arange(power.size) + 1.0
     else:
         window = np.ones(a.shape)
-        if not kept.all():
+        if not mixture.kept.all():
             taper = np.sin(np.pi * (np.arange(a.shape[0]) + 0.5) / a.shape[0]) ** 2
             window = taper[:, None] * taper
         modes = [np.fft.fft2(window * (one - one.mean()), norm="forward") for one in (a, b)]
@@ -247,8 +288,7 @@ def cross_powers(a: np.ndarray, b: np.ndarray, kept: np.ndarray) -> np.ndarray:
         axes = [np.fft.fftfreq(cells, 1.0 / cells) for cells in a.shape]
         number = np.hypot(*np.meshgrid(*axes, indexing="ij")).ravel()
         multiplicity = np.ones(power.size)
-    top = 96 if a.ndim == 1 else a.shape[0] // 2
-    edges = octaves(top)
+    edges = octaves(mixture.top)
     which = np.digitize(number, edges) - 1
     weigh = [np.sum((power * multiplicity)[which == one]) for one in range(len(edges) - 1)]
     total = [np.sum(multiplicity[which == one]) for one in range(len(edges) - 1)]
@@ -262,16 +302,17 @@ def octaves(top: int) -> np.ndarray:
 
 def wiener(mixture: Mixture) -> np.ndarray:
     """The data through the filter of the true spectra, channel by channel."""
-    noise = mixture.whole - mixture.truth
+    noise, top = mixture.whole - mixture.truth, mixture.top
+    edges = octaves(top)
+    centre = np.sqrt(edges[1:] * edges[:-1])
     filtered = []
     for data, signal, dirt in zip(mixture.whole, mixture.truth, noise, strict=True):
-        top = 96 if data.ndim == 1 else data.shape[0] // 2
-        edges = octaves(top)
-        a, b = (cross_powers(one, one, mixture.kept) for one in (signal, dirt))
-        gain, centre = a / (a + b), np.sqrt(edges[1:] * edges[:-1])
+        a, b = (cross_powers(one, one, mixture) for one in (signal, dirt))
+        gain = a / (a + b)
         if data.ndim == 1:
-            curve = np.interp(np.arange(97), centre, gain)
-            filtered.append(hp.alm2map(hp.almxfl(hp.map2alm(data, lmax=96), curve), 64, lmax=96))
+            curve = np.interp(np.arange(top + 1), centre, gain)
+            modes = hp.almxfl(hp.map2alm(data, lmax=top), curve)
+            filtered.append(hp.alm2map(modes, hp.get_nside(data), lmax=top))
         else:
             axes = [np.fft.fftfreq(cells, 1.0 / cells) for cells in data.shape]
             number = np.hypot(*np.meshgrid(*axes, indexing="ij"))
@@ -280,126 +321,155 @@ def wiener(mixture: Mixture) -> np.ndarray:
     return np.stack(filtered)
 
 
-def run(make: Callable[[Path, int], Mixture], data: Path, seed: int) -> dict:
-    """Separate one mixture, and compare with the truth."""
-    mixture = make(data, seed)
-    given = np.squeeze(mixture.data, axis=-3) if len(mixture.channels) == 1 else mixture.data
+def shown(mixture: Mixture, maps: np.ndarray) -> np.ndarray:
+    """Maps as statistics take them: without an axis for a single channel."""
+    return np.squeeze(maps, axis=-3) if len(mixture.channels) == 1 else maps
+
+
+def trial(mixture: Mixture, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
+    """Separate one mixture, and compare with the truth.
+
+    Returns:
+        What was measured, and the maps.
+    """
+    options = {"draws": mixture.draws, "seed": seed}
+    given = (shown(mixture, mixture.data), mixture.model, mixture.statistic, mixture.constraints)
     begun = time.perf_counter()
     with warnings.catch_warnings():
         # The page tells what did not converge.
         warnings.simplefilter("ignore", UserWarning)
         found = sc.separate(
-            given,
-            mixture.model,
-            mixture.statistic,
-            mixture.constraints,
-            seed,
+            *given,
             descent=mixture.descent,
-            draws=mixture.draws,
             report=lambda state: print(state.step, dict(state.losses[-1]), flush=True),
+            **options,
         )
     seconds = time.perf_counter() - begun
+    fields = mixture.statistic.domain.fields(shown(mixture, mixture.truth))
+    true = sc.separate(
+        *given,
+        descent=sc.Descent(tolerance=np.finfo(float).max),
+        resume=State(0, 0, (fields, fields), ()),
+        **options,
+    )
     maps = {
         "separated": found.map.reshape(mixture.truth.shape),
         "data": mixture.whole,
         "Wiener": wiener(mixture),
     }
-    noise = mixture.whole - mixture.truth
-    top = 96 if mixture.truth.ndim == 2 else mixture.truth.shape[-1] // 2
     result = {
         "seconds": seconds,
         "status": found.status.value,
         "losses": {name: [float(one) for one in losses] for name, losses in found.history.items()},
-        "draws": found.draws,
-        "edges": octaves(top).tolist(),
-        "channels": mixture.channels,
+        "losses of the truth": {name: float(one[0]) for name, one in true.history.items()},
         "structure": structure(mixture, maps),
-        "maps": (mixture.truth, mixture.whole, maps["separated"], maps["Wiener"], mixture.kept),
     }
+    noise = mixture.whole - mixture.truth
     for channel, name in enumerate(mixture.channels):
-        true, dirt = mixture.truth[channel], noise[channel]
-        own = cross_powers(true, true, mixture.kept)
-        result[name] = {"snr": (own / cross_powers(dirt, dirt, mixture.kept)).tolist()}
+        signal, dirt = mixture.truth[channel], noise[channel]
+        own = cross_powers(signal, signal, mixture)
+        result[name] = {"snr": (own / cross_powers(dirt, dirt, mixture)).tolist()}
         for kind, values in maps.items():
-            there = cross_powers(values[channel], values[channel], mixture.kept)
-            both = cross_powers(values[channel], true, mixture.kept)
+            there = cross_powers(values[channel], values[channel], mixture)
+            both = cross_powers(values[channel], signal, mixture)
             result[name][kind] = {
                 "ratio": (there / own).tolist(),
                 "correlation": (both / np.sqrt(there * own)).tolist(),
             }
-    return result
+    return result, {"truth": mixture.truth, **maps}
 
 
 def structure(mixture: Mixture, maps: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Rms offset of the statistics of each order in units of the truth's sampling deviation.
+    """Rms offset of the statistics of each order in units of the scatter of Gaussian fields.
 
-    The deviation is that over Gaussian fields of the true powers: what a field of one realisation
-    can be told by. Amplitudes are the truth's. Only scales of enough signal-to-noise count.
+    The scatter is that over Gaussian fields of the true powers, and amplitudes are the truth's.
+    `own` is the scatter of the truth itself in these units, told from its parts. Only scales of
+    enough signal-to-noise count.
     """
     statistic = mixture.statistic
-
-    def shown(values: np.ndarray) -> np.ndarray:
-        return values[0] if len(mixture.channels) == 1 else values
-
-    true = statistic(shown(mixture.truth))
+    true = statistic(shown(mixture, mixture.truth))
     colour = colour_of(statistic, true)
     deviation = sampling_deviation(statistic, true, colour, np.random.SeedSequence(0))
-    offsets: dict[str, dict[str, float]] = {}
+    numbers = {}
     for kind, values in maps.items():
-        there = statistic(shown(values.astype(np.float32)), reference=true)
-        offset = np.asarray(there.vector) - np.asarray(true.vector)
-        offsets[kind], start = {}, 0
-        for table in true.layout.tables:
-            scales = [table.column(axis) for axis in table.axes if axis.startswith("scale")]
-            here = slice(start, start + table.size * (2 if table.complex else 1))
-            start = here.stop
-            if not scales:
-                continue
-            counted = np.all(np.stack(scales) >= mixture.finest, axis=0)
-            varies = np.tile(counted, 2 if table.complex else 1) & (deviation[here] > 0.0)
+        there = statistic(shown(mixture, values.astype(np.float32)), reference=true)
+        numbers[kind] = np.asarray(there.vector) - np.asarray(true.vector)
+    parts = None if mixture.parts is None else mixture.parts(shown(mixture, mixture.truth))
+    offsets: dict[str, dict[str, float]] = {kind: {} for kind in (*maps, "own")}
+    start = 0
+    for table in true.layout.tables:
+        scales = [table.column(axis) for axis in table.axes if axis.startswith("scale")]
+        here = slice(start, start + table.size * (2 if table.complex else 1))
+        start = here.stop
+        if not scales:
+            continue
+        counted = np.all(np.stack(scales) >= mixture.finest, axis=0)
+        varies = np.tile(counted, 2 if table.complex else 1) & (deviation[here] > 0.0)
+        for kind, offset in numbers.items():
             ratio = offset[here][varies] / deviation[here][varies]
             offsets[kind][table.order.value] = float(np.sqrt(np.mean(ratio**2)))
+        if parts is not None:
+            of_parts = np.stack(
+                [np.asarray(parts.select(table.order, region=one).vector) for one in range(4)]
+            )
+            scatter = of_parts.std(axis=0, ddof=1) / np.sqrt(len(of_parts))
+            ratio = scatter[varies] / deviation[here][varies]
+            offsets["own"][table.order.value] = float(np.sqrt(np.mean(ratio**2)))
     return offsets
 
 
-def picture(name: str, result: dict, path: Path) -> None:
-    """Maps, spectra over the true one, and correlations with the truth."""
-    truth, data, signal, filtered, kept = result["maps"]
-    channels = result["channels"]
+def mean_and_error(values: list) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over trials and its standard error, NaN for a single one."""
+    stacked = np.array(values)
+    if len(stacked) < 2:
+        return stacked[0], np.full(stacked[0].shape, np.nan)
+    return stacked.mean(axis=0), stacked.std(axis=0, ddof=1) / np.sqrt(len(stacked))
+
+
+def transition(trials: list[dict], channel: str) -> float:
+    """Signal-to-noise at which the correlation with the truth is a half; NaN where it is higher."""
+    snr = np.mean([one[channel]["snr"] for one in trials], axis=0)
+    correlation = np.mean([one[channel]["separated"]["correlation"] for one in trials], axis=0)
+    below = np.flatnonzero(correlation < 0.5)
+    if below.size == 0 or below[0] == 0:
+        return np.nan
+    pair = slice(below[0] - 1, below[0] + 1)
+    return float(np.exp(np.interp(0.5, correlation[pair][::-1], np.log(snr[pair])[::-1])))
+
+
+def picture(mixture: Mixture, trials: list[dict], maps: dict, name: str, path: Path) -> None:
+    """Maps of the first trial, spectra over the true one, and correlations with the truth."""
+    channels = mixture.channels
     figure = Figure(figsize=(14, 3.0 * len(channels) + 3.2), layout="constrained")
     rows = figure.subfigures(2, 1, height_ratios=[3.0 * len(channels), 3.2])
     grid = rows[0].subplots(len(channels), 4, squeeze=False)
-    titles = ("truth", "data", "separated", "Wiener filter, true spectra known")
+    titles = ("truth", "data", "separated", "Wiener")
     for row, number, channel in zip(grid, range(len(channels)), channels, strict=True):
-        low, high = np.percentile(truth[number], [0.5, 99.5])
-        for axes, title, maps in zip(row, titles, (truth, data, signal, filtered), strict=True):
-            shown = np.where(kept, maps[number], np.nan)
-            shown = shown if shown.ndim == 2 else mollweide(shown)
-            axes.imshow(shown, vmin=low, vmax=high, cmap="inferno", origin="lower")
+        low, high = np.percentile(maps["truth"][number], [0.5, 99.5])
+        for axes, title in zip(row, titles, strict=True):
+            image = np.where(mixture.kept, maps[title][number], np.nan)
+            image = image if image.ndim == 2 else mollweide(image)
+            axes.imshow(image, vmin=low, vmax=high, cmap="inferno", origin="lower")
             axes.set_title(f"{channel}: {title}", fontsize=10)
             axes.set_axis_off()
     left, right = rows[1].subplots(1, 2)
     for number, channel in enumerate(channels):
-        one = result[channel]
-        snr = np.array(one["snr"])
+        snr = np.mean([one[channel]["snr"] for one in trials], axis=0)
         for kind, colour in (("data", "0.6"), ("Wiener", "C0"), ("separated", "C1")):
-            label = f"{channel}: {kind}"
-            line = {
-                "color": colour,
-                "linestyle": ("-", "--")[number],
-                "marker": ".",
-                "label": label,
-            }
-            left.plot(snr, one[kind]["ratio"], **line)
-            right.plot(snr, one[kind]["correlation"], **line)
+            line = {"color": colour, "linestyle": ("-", "--")[number], "marker": "."}
+            for axes, what in ((left, "ratio"), (right, "correlation")):
+                mean, error = mean_and_error([one[channel][kind][what] for one in trials])
+                axes.errorbar(snr, mean, error, label=f"{channel}: {kind}", **line)
+        right.axvline(transition(trials, channel), color="C1", linestyle=("-", "--")[number], lw=1)
     for axes, label in ((left, "power over the true one"), (right, "correlation with the truth")):
         axes.set(xscale="log", xlabel="signal-to-noise of the octave, in power", ylabel=label)
         axes.invert_xaxis()
         axes.axvline(0.1, color="0.8", zorder=0)
     left.set(yscale="log")
     left.axhspan(0.9, 1.1, color="0.9", zorder=0)
+    right.axhline(0.5, color="0.8", zorder=0)
     right.legend(fontsize=8)
-    figure.suptitle(name)
+    figure.suptitle(f"{name}: places are recovered left of the orange line, statistics beyond it")
     figure.savefig(path, dpi=90)
 
 
@@ -409,37 +479,55 @@ def page(results: dict[str, dict]) -> str:
     lines += [f"Written by `benchmarks/validation/separations.py` on {platform.machine()},"]
     lines += [f"{len(os.sched_getaffinity(0))} cores shared with other work. Powers over the true"]
     lines += ["one and correlations with the truth are of octaves, the highest of each channel"]
-    lines += ["last. One realisation of the contamination each: at low signal-to-noise the power"]
-    lines += ["of the data alone, less the mean power of the contamination, is off by a few per"]
-    lines += ["cent of the contamination. The Wiener filter knows the true spectra."]
+    lines += ["last: means over trials with other contaminations, and their standard errors. The"]
+    lines += ["Wiener filter knows the true spectra."]
     for name, one in results.items():
+        trials = one["trials"]
         lines += ["", f"## {name[0].upper()}{name[1:]}", ""]
-        worst = ", ".join(f"{key} {values[-1]:.2g}" for key, values in one["losses"].items())
-        steps = len(next(iter(one["losses"].values()))) - 1
-        lines += [f"{one['draws']} draws, {steps} steps, {one['seconds']:.0f} s, {one['status']};"]
-        lines += [f"losses at the end: {worst}."]
+        seconds = " and ".join(f"{trial['seconds']:.0f}" for trial in trials)
+        steps = ", ".join(
+            f"{len(next(iter(trial['losses'].values()))) - 1} ({trial['status']})"
+            for trial in trials
+        )
+        lines += [f"{one['draws']} draws; {seconds} s; steps: {steps}."]
+        lines += ["", "| constraint | loss at the end | loss of the truth |", "| --- | --- | --- |"]
+        for key in trials[0]["losses"]:
+            ends = ", ".join(f"{trial['losses'][key][-1]:.2f}" for trial in trials)
+            true = ", ".join(f"{trial['losses of the truth'][key]:.2f}" for trial in trials)
+            lines += [f"| {key} | {ends} | {true} |"]
         lines += ["", "| | signal-to-noise | power: separated, data, Wiener | correlation |"]
         lines += ["| --- | ---: | --- | --- |"]
         for channel in one["channels"]:
-            table = one[channel]
-            for number, snr in enumerate(table["snr"]):
+            snr = np.mean([trial[channel]["snr"] for trial in trials], axis=0)
+            for number, ratio in enumerate(snr):
                 low, high = one["edges"][number : number + 2]
-                cells = [
-                    ", ".join(f"{table[kind][what][number]:.2f}" for kind in KINDS)
-                    for what in ("ratio", "correlation")
+                cells = []
+                for what in ("ratio", "correlation"):
+                    each = [
+                        mean_and_error([trial[channel][kind][what][number] for trial in trials])
+                        for kind in KINDS
+                    ]
+                    first = f"{each[0][0]:.2f} ± {each[0][1]:.2f}"
+                    cells.append(", ".join([first, *(f"{mean:.2f}" for mean, _ in each[1:])]))
+                lines += [
+                    f"| {channel}, {low:.0f} to {high:.0f} | {ratio:.2g} | {' | '.join(cells)} |"
                 ]
-                span = f"{channel}, {low:.0f} to {high:.0f}"
-                lines += [f"| {span} | {snr:.2g} | {cells[0]} | {cells[1]} |"]
+        lines += ["", "From deterministic to statistical (correlation 0.5) at a signal-to-noise of"]
+        where = {channel: transition(trials, channel) for channel in one["channels"]}
+        lines += [", ".join(f"{at:.2g} ({channel})" for channel, at in where.items()) + "."]
         lines += [
             "",
             "Rms offset of the statistics of each order from those of the truth, in units",
         ]
-        lines += ["of the scatter of Gaussian fields of its spectrum:", ""]
-        orders = list(one["structure"]["separated"])
+        lines += ["of the scatter of Gaussian fields of its spectrum; `own` is the scatter of the"]
+        lines += ["truth's parts, over the root of their number:", ""]
+        orders = list(trials[0]["structure"]["separated"])
         lines += [f"| | {' | '.join(orders)} |", "| --- |" + " ---: |" * len(orders)]
-        for kind in KINDS:
-            numbers = [f"{one['structure'][kind][order]:.2f}" for order in orders]
-            lines += [f"| {kind} | {' | '.join(numbers)} |"]
+        for kind in (*KINDS, "own"):
+            rows = [trial["structure"][kind] for trial in trials]
+            if rows[0]:
+                numbers = [f"{np.mean([row[order] for row in rows]):.2f}" for order in orders]
+                lines += [f"| {kind} | {' | '.join(numbers)} |"]
         lines += ["", f"![Maps and spectra](separations-{slug(name)}.png)"]
     lines += ["", "Repeat with `python benchmarks/validation/separations.py --data DATA`.", ""]
     return "\n".join(lines)
@@ -451,27 +539,34 @@ def slug(name: str) -> str:
 
 
 def main() -> None:
-    """Separate all mixtures, and write the page."""
+    """Separate mixtures, and write the page, with those that were separated before."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the fields")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the mixtures")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trials", type=int, default=4, help="contaminations of each")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "docs/validation")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, dict] = {}
     for number, make in enumerate(MIXTURES):
+        name = make.__name__.replace("_", " ")
+        file = options.out / f"separations-{slug(name)}.json"
         if options.only is None or number in options.only:
-            name = make.__name__.replace("_", " ")
-            results[name] = run(make, options.data, options.seed)
-            picture(name, results[name], options.out / f"separations-{slug(name)}.png")
-            print(name, results[name]["status"], results[name]["seconds"], flush=True)
+            mixtures = [make(options.data, seed) for seed in range(options.trials)]
+            trials = [trial(one, seed) for seed, one in enumerate(mixtures)]
+            measured = [one for one, _ in trials]
+            image = options.out / f"separations-{slug(name)}.png"
+            picture(mixtures[0], measured, trials[0][1], name, image)
+            kept = {
+                "draws": mixtures[0].draws,
+                "channels": mixtures[0].channels,
+                "edges": octaves(mixtures[0].top).tolist(),
+                "trials": measured,
+            }
+            file.write_text(json.dumps(kept, indent=1) + "\n")
+        if file.is_file():
+            results[name] = json.loads(file.read_text())
     (options.out / "separations.md").write_text(page(results))
-    plain = {
-        name: {key: value for key, value in one.items() if key != "maps"}
-        for name, one in results.items()
-    }
-    (options.out / "separations.json").write_text(json.dumps(plain, indent=1) + "\n")
 
 
 if __name__ == "__main__":

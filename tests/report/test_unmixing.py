@@ -103,8 +103,10 @@ def test_losses_are_those_of_the_signal_that_was_kept():
     assert table.rows[0] == ("total", "9", "0.5", "0.5")
     assert table.rows[1] == ("template", "0.5", "0.7", "0.7")
     assert table.rows[2][2:] == ("converged, 2 steps", "diverged, 2 steps")
-    strict = losses(view(tolerance=0.6))
-    assert strict.warn == {(1, 2), (1, 3)}
+    assert not table.warn
+    missed = Course("step limit", {"total": np.array([9.0, 0.5]), "template": np.array([0.5, 1.7])})
+    assert losses(view(courses=(missed, missed))).warn == {(1, 2), (1, 3)}
+    assert not losses(view(courses=(missed, missed), tolerance=2.0)).warn
 
 
 def test_the_page_says_what_diverged(tmp_path):

@@ -116,13 +116,19 @@ def test_losses_do_not_depend_on_the_unit(name):
     np.testing.assert_allclose(ten, one, rtol=1e-6)
 
 
-def test_emphasis_multiplies_an_order():
+def test_emphasis_multiplies_an_order_and_the_loss_of_the_truth_stays_one():
     signal, (plain, heavy), draws = prepared([Total(), Total(emphasis={Order.S2: 4.0})])
     assert heavy.name == "total 2"
     offsets = np.stack([np.asarray(offset(plain, signal, draws[n])) for n in range(12)])
-    ratio = heavy.shares(offsets) / np.where(plain.shares(offsets) > 0, plain.shares(offsets), 1.0)
+    shares = [term.shares(offsets) for term in (plain, heavy)]
+    ratio = shares[1] / np.where(shares[0] > 0, shares[0], 1.0)
+    ratio /= ratio[ratio > 0.0].min()
     assert set(np.round(ratio, 9)) <= {0.0, 1.0, 2.0}
     assert np.count_nonzero(np.isclose(ratio, 2.0)) == SINGLE.layout["S2"].size
+    for share in shares:
+        # What the draws differ by is what the data differ by from their mean.
+        expected = np.sum(offsets.var(axis=0, ddof=1) * share**2)
+        np.testing.assert_allclose(expected, 1.0, rtol=1e-9)
 
 
 def test_positive_counts_what_is_below_zero():

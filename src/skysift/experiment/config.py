@@ -315,7 +315,8 @@ class UnmixingExperiment(StatisticsExperiment):
         steps: of each solution, at most.
         batch: draws against which the signal moves in one step; 0 to hold fixed in it what the
             contamination adds.
-        tolerance: loss of every constraint at which to stop; 1 is the scatter over the draws.
+        tolerance: loss of every constraint at which to stop; that of the true signal is 1, and of
+            what stops there part of the contamination is left.
     """
 
     kind: ClassVar[str] = "scatter separate"

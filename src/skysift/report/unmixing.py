@@ -72,13 +72,14 @@ def losses(view: UnmixingView) -> Listing:
     for row, name in enumerate(courses[0].losses):
         last = [float(one.losses[name][one.best]) for one in courses]
         rows.append((name, number(float(courses[0].losses[name][0])), *map(number, last)))
-        warn |= {(row, 2 + at) for at, value in enumerate(last) if not value <= view.tolerance}
+        warn |= {(row, 2 + at) for at, value in enumerate(last) if not value <= view.satisfied}
     told = tuple(f"{one.status}, {_steps(one.steps)}" for one in courses)
     rows.append(("ended", "", *told))
     note = (
         "Mean squared offset of the statistics over their variance over the draws of the "
-        f"contamination, at the signal that was kept. Up to {number(view.tolerance)} a constraint "
-        "is satisfied; 1 is as far as one draw is from the mean."
+        "contamination, at the signal that was kept. Up to "
+        f"{number(view.satisfied)} a constraint is satisfied: the true signal has a loss of 1. "
+        f"The signal moves until all are at {number(view.tolerance)}, or no step gains any more."
     )
     columns = ("constraint", "start", *ends)
     return Listing("losses", "Constraints", columns, tuple(rows), note, frozenset(warn))
@@ -105,7 +106,7 @@ def _tiles(views: Sequence[UnmixingView]) -> list[Tile]:
         Tile(
             "largest loss",
             number(max(one.worst for one in view.courses)),
-            f"satisfied up to {number(view.tolerance)}",
+            f"satisfied up to {number(view.satisfied)}",
         ),
         Tile("draws", str(view.draws), "of the contamination"),
         Tile("cells", f"{view.data.size:,}", seen),
@@ -187,7 +188,7 @@ def _pictures(views: Sequence[UnmixingView]) -> list[Picture]:
             "losses",
             "Losses",
             "Of each constraint at each step, in the scatter over the draws of the contamination. "
-            "All have to come below the tolerance."
+            "All have to come below 1, the loss of the true signal."
             + (" Thin lines are further solutions." if len(views[0].courses) > 1 else ""),
             losses_figure(views[0]),
         ),

@@ -138,7 +138,7 @@ def losses_figure(view: UnmixingView) -> Figure:
                     alpha=1.0 if number == 0 else 0.6,
                     label=name if number == 0 else None,
                 )
-        axes.axhline(1.0, color=GREY, linewidth=1.0, linestyle=":", label="scatter of the draws")
+        axes.axhline(1.0, color=GREY, linewidth=1.0, linestyle=":", label="true signal")
         if view.tolerance != 1.0:
             axes.axhline(
                 view.tolerance, color=INK, linewidth=1.0, linestyle="--", label="tolerance"

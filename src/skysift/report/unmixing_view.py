@@ -137,7 +137,7 @@ class UnmixingView:
         spectra: of all of them.
         courses: of the solutions.
         draws: of the contamination that were used.
-        tolerance: loss of a constraint at which it is satisfied.
+        tolerance: loss of every constraint at which a solution was to end.
         title: of the map; empty for a single one.
         channel: number of the map among those that are seen together.
     """
@@ -177,6 +177,11 @@ class UnmixingView:
     def left(self) -> Float[np.ndarray, "solution ..."]:
         """What each solution leaves of the data."""
         return self.data - self.signals
+
+    @property
+    def satisfied(self) -> float:
+        """Loss up to which a constraint is satisfied: that of the true signal is 1."""
+        return max(self.tolerance, 1.0)
 
     @property
     def converged(self) -> bool:

@@ -20,7 +20,7 @@ class AbstractConstraint(abc.ABC):
     Args:
         statistic: to compare; `None` for that of the separation.
         weight: how much the constraint counts beside the others.
-        emphasis: how much an order of the statistics counts, 1 unless given (`Metric`).
+        emphasis: how much an order of the statistics counts beside the others, 1 unless given.
     """
 
     statistic: AbstractStatistic | None = None

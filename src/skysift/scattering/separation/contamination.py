@@ -216,13 +216,14 @@ class GaussianField(AbstractContamination):
 
 @dataclass(frozen=True, eq=False)
 class Texture(AbstractContamination):
-    """Fields with the scattering statistics of one observation of the contamination.
+    """Fields with the scattering statistics of observations of the contamination.
 
-    The average over some of them has the statistics of the observation; each scatters about it,
-    as patches of one contamination do among themselves.
+    The average over some of them has the statistics of one observation; each scatters about it,
+    as patches of one contamination do among themselves. With several observations each is taken
+    in turn, so that their scatter is in the fields.
 
     Args:
-        example: a map of it.
+        example: a map of it `(*map shape)`, or several `(example, *map shape)`.
         statistic: to share.
         descent: how to make the fields (`MeanField`).
         together: number of fields of which the average is that of the observation.
@@ -247,20 +248,23 @@ class Texture(AbstractContamination):
     ) -> Float[np.ndarray, "draw ..."]:
         """See `AbstractContamination`."""
         _require_same(domain, self.statistic)
-        target = self.statistic(self.example)
-        groups = -(-count // self.together)
+        shape = domain.map_shape
+        examples = np.asarray(self.example)
+        examples = examples if examples.ndim == len(shape) + 1 else examples[None]
+        groups = max(-(-count // self.together), len(examples))
         made = [
             synthesise(
-                target,
+                self.statistic(examples[number % len(examples)]),
                 self.statistic,
                 self.together,
                 int(one),
                 sampler=MeanField(self.descent),
                 tolerance=self.tolerance,
             ).maps
-            for one in seed.generate_state(groups, np.uint32)
+            for number, one in enumerate(seed.generate_state(groups, np.uint32))
         ]
-        return np.concatenate(made)[:count]
+        # One field of each group after the other, so that the first few are of all examples.
+        return np.stack(made, axis=1).reshape(-1, *shape)[:count]
 
 
 def _require_same(domain: AbstractDomain, statistic: AbstractStatistic) -> None:

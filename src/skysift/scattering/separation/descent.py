@@ -48,7 +48,10 @@ class Descent:
         steps: at most.
         batch: draws in one step against which the signal moves; 0 to hold fixed what the
             contamination adds.
-        tolerance: loss of every constraint at which to stop. 1 is the scatter over the draws.
+        tolerance: loss of every constraint at which to stop. That of the true signal is about 1;
+            a signal that comes from the data and stops there keeps part of the contamination.
+        settled: gain of a step, as a part of the largest loss, at which to stop as well once every
+            loss is 1 or less: two halves of an observation, say, cannot both be met.
         inner: part of the tolerance at which a step ends.
 
     Raises:
@@ -58,7 +61,8 @@ class Descent:
     sampler: AbstractSampler = field(default_factory=lambda: LBFGS(max_iter=20))
     steps: int = 30
     batch: int = 0
-    tolerance: float = 1.0
+    tolerance: float = 0.25
+    settled: float = 0.05
     inner: float = 0.3
 
     def __post_init__(self) -> None:
@@ -66,7 +70,7 @@ class Descent:
             raise ValueError(f"steps: expected 1 or more, got {self.steps}. Say steps=30.")
         if self.batch < 0:
             raise ValueError(f"batch: expected 0 or more, got {self.batch}. Say batch=0.")
-        for name, usual in (("tolerance", 1.0), ("inner", 0.3)):
+        for name, usual in (("tolerance", 0.25), ("settled", 0.05), ("inner", 0.3)):
             if not getattr(self, name) > 0.0:
                 raise ValueError(
                     f"{name}: expected more than 0, got {getattr(self, name)}. Say {name}={usual}."
@@ -169,6 +173,9 @@ class Solver:
         if not np.isfinite(worst[-1]) or worst[-1] > 100.0 * max(worst[0], 1.0):
             return Status.DIVERGED
         if worst[-1] <= self.descent.tolerance:
+            return Status.CONVERGED
+        part = 1.0 - self.descent.settled
+        if len(worst) > 1 and part * worst[-2] <= worst[-1] <= 1.0:
             return Status.CONVERGED
         if state.step >= self.descent.steps:
             return Status.STEP_LIMIT

@@ -138,7 +138,10 @@ class StatisticTerm(AbstractTerm):
             wanted = 0.0 if isinstance(self.wanted, AbstractView) else np.asarray(self.wanted)
             vectors = np.asarray(offsets + wanted, dtype=offsets.dtype)
             deviation = deviation_of(layout, vectors, self.spread)
-        return Metric(deviation, dict(self.emphasis)).weights(layout)
+        shares = Metric(deviation, dict(self.emphasis)).weights(layout)
+        # Offsets of the true signal are as large as the deviations: its loss is 1.
+        expected = np.sum((shares * deviation) ** 2)
+        return shares / np.sqrt(expected) if expected > 0.0 else shares
 
 
 class PositiveTerm(AbstractTerm):
