@@ -251,6 +251,17 @@ def test_models_of_one_observation_of_the_contamination():
         assert np.max(np.abs(np.corrcoef(maps.reshape(9, -1)) - np.eye(9))) < 0.3
 
 
+def test_textures_of_several_observations_scatter_as_those_do():
+    dirt = NOISE * np.random.default_rng(8).standard_normal(SHAPE)
+    model = Texture(np.stack([dirt, 3.0 * dirt]), STATISTIC, LBFGS(max_iter=5), together=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        maps = model.maps(STATISTIC.domain, 6, np.random.SeedSequence(0))
+    assert maps.shape == (6, *SHAPE)
+    expected = np.tile([1.0, 3.0], 3) * dirt.std()
+    np.testing.assert_allclose(maps.std(axis=(1, 2)), expected, rtol=0.25)
+
+
 def test_uneven_noise_has_the_given_deviation():
     rms = 0.1 + np.linspace(0.0, 1.0, 32)[:, None] + np.zeros(SHAPE)
     whole = WhiteNoise(rms).maps(STATISTIC.domain, 400, np.random.SeedSequence(1))
