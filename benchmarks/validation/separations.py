@@ -4,7 +4,8 @@ Mixtures with a known truth: polarised dust with uneven noise on the plane, the 
 the whole sky with noise in two half-missions (nside 64 and 128), and dust with a patch of the
 cosmic infrared background of which other patches are known. Each is made several times, with
 other contaminations. Beside the separation stand the data and the Wiener filter, which knows the
-true spectra. Writes `separations.md`, and for each mixture `separations-NAME.json` and a picture.
+true spectra; with `--pywph PYTHON`, beside one of them pywph. Writes `separations.md`, and for each
+mixture `separations-NAME.json` and a picture.
 
     python benchmarks/validation/separations.py --data DATA
 
@@ -20,6 +21,8 @@ import argparse
 import json
 import os
 import platform
+import subprocess
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -38,7 +41,8 @@ from skysift.scattering.separation.descent import State
 from skysift.scattering.statistic import AbstractStatistic
 
 ROOT = Path(__file__).parents[2]
-KINDS = ("separated", "data", "Wiener")
+COLOURS = {"separated": "C1", "data": "0.6", "Wiener": "C0", "pywph": "C2"}
+PEER = ROOT / "benchmarks/peers/pywph_separation.py"
 SPECTRUM = {sc.Order.BANDPOWER: 30.0}
 
 
@@ -119,7 +123,16 @@ def quarters(kept: np.ndarray) -> np.ndarray:
 
 def dust_and_noise(data: Path, seed: int) -> Mixture:
     """Stokes Q and U of simulated dust, with the uneven noise of a scan."""
-    cells = 256
+    return scanned(data, seed, 256, 6, 300)
+
+
+def small_dust_and_noise(data: Path, seed: int) -> Mixture:
+    """The same on fewer cells, which another package can separate as well."""
+    return scanned(data, seed, 128, 5, 100)
+
+
+def scanned(data: Path, seed: int, cells: int, scales: int, draws: int) -> Mixture:
+    """Dust with the noise of a scan, on a periodic plane."""
     truth = np.stack(
         [
             standard(coarser(np.load(data / f"scattering/pywph_{name}_1.npy").astype(float), cells))
@@ -130,7 +143,7 @@ def dust_and_noise(data: Path, seed: int) -> Mixture:
     scan = 1.0 + 0.5 * np.sin(2 * np.pi * (x + y)) * np.cos(2 * np.pi * y)
     rms = np.broadcast_to((0.6 * scan).astype(np.float32), truth.shape)
     rng = np.random.default_rng(seed)
-    statistic = plane_statistic((cells, cells), 6, channels=2)
+    statistic = plane_statistic((cells, cells), scales, channels=2)
     return Mixture(
         truth,
         truth + (rng.standard_normal(truth.shape) * rms).astype(np.float32),
@@ -138,12 +151,12 @@ def dust_and_noise(data: Path, seed: int) -> Mixture:
         statistic,
         (sc.Total(emphasis=SPECTRUM),),
         sc.Descent(sc.LBFGS(max_iter=15), steps=15),
-        300,
+        draws,
         ("Q", "U"),
         np.ones((cells, cells), bool),
         1,
         cells // 2,
-        plane_statistic((cells, cells), 6, 2, quarters(np.ones((cells, cells)))),
+        plane_statistic((cells, cells), scales, 2, quarters(np.ones((cells, cells)))),
     )
 
 
@@ -267,6 +280,7 @@ MIXTURES: tuple[Callable[[Path, int], Mixture], ...] = (
     sky_and_noise,
     finer_sky_and_noise,
     dust_and_cib,
+    small_dust_and_noise,
 )
 
 
@@ -326,7 +340,18 @@ def shown(mixture: Mixture, maps: np.ndarray) -> np.ndarray:
     return np.squeeze(maps, axis=-3) if len(mixture.channels) == 1 else maps
 
 
-def trial(mixture: Mixture, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
+def pywph(mixture: Mixture, python: str) -> tuple[np.ndarray, float]:
+    """Signal and seconds of pywph, of an environment of its own."""
+    assert isinstance(mixture.model, sc.WhiteNoise)
+    with tempfile.TemporaryDirectory() as folder:
+        case, found = Path(folder) / "case.npz", Path(folder) / "found.npz"
+        np.savez(case, data=mixture.data, rms=mixture.model.rms, scales=5, draws=5, iterations=40)
+        subprocess.run([python, str(PEER), str(case), str(found)], check=True)
+        with np.load(found) as kept:
+            return kept["signal"], float(kept["seconds"])
+
+
+def trial(mixture: Mixture, seed: int, python: str | None) -> tuple[dict, dict[str, np.ndarray]]:
     """Separate one mixture, and compare with the truth.
 
     Returns:
@@ -357,6 +382,8 @@ def trial(mixture: Mixture, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
         "data": mixture.whole,
         "Wiener": wiener(mixture),
     }
+    if python is not None:
+        maps["pywph"], peer = pywph(mixture, python)
     result = {
         "seconds": seconds,
         "status": found.status.value,
@@ -364,6 +391,8 @@ def trial(mixture: Mixture, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
         "losses of the truth": {name: float(one[0]) for name, one in true.history.items()},
         "structure": structure(mixture, maps),
     }
+    if python is not None:
+        result["seconds of pywph"] = peer
     noise = mixture.whole - mixture.truth
     for channel, name in enumerate(mixture.channels):
         signal, dirt = mixture.truth[channel], noise[channel]
@@ -418,6 +447,11 @@ def structure(mixture: Mixture, maps: dict[str, np.ndarray]) -> dict[str, dict[s
     return offsets
 
 
+def kinds_of(trials: list[dict]) -> list[str]:
+    """What is compared with the truth."""
+    return [kind for kind in trials[0]["structure"] if kind != "own"]
+
+
 def mean_and_error(values: list) -> tuple[np.ndarray, np.ndarray]:
     """Mean over trials and its standard error, NaN for a single one."""
     stacked = np.array(values)
@@ -455,8 +489,8 @@ def picture(mixture: Mixture, trials: list[dict], maps: dict, name: str, path: P
     left, right = rows[1].subplots(1, 2)
     for number, channel in enumerate(channels):
         snr = np.mean([one[channel]["snr"] for one in trials], axis=0)
-        for kind, colour in (("data", "0.6"), ("Wiener", "C0"), ("separated", "C1")):
-            line = {"color": colour, "linestyle": ("-", "--")[number], "marker": "."}
+        for kind in kinds_of(trials):
+            line = {"color": COLOURS[kind], "linestyle": ("-", "--")[number], "marker": "."}
             for axes, what in ((left, "ratio"), (right, "correlation")):
                 mean, error = mean_and_error([one[channel][kind][what] for one in trials])
                 axes.errorbar(snr, mean, error, label=f"{channel}: {kind}", **line)
@@ -490,12 +524,16 @@ def page(results: dict[str, dict]) -> str:
             for trial in trials
         )
         lines += [f"{one['draws']} draws; {seconds} s; steps: {steps}."]
+        if "seconds of pywph" in trials[0]:
+            seconds = " and ".join(f"{trial['seconds of pywph']:.0f}" for trial in trials)
+            lines += [f"pywph (5 draws in each evaluation, 40 iterations): {seconds} s."]
         lines += ["", "| constraint | loss at the end | loss of the truth |", "| --- | --- | --- |"]
         for key in trials[0]["losses"]:
             ends = ", ".join(f"{trial['losses'][key][-1]:.2f}" for trial in trials)
             true = ", ".join(f"{trial['losses of the truth'][key]:.2f}" for trial in trials)
             lines += [f"| {key} | {ends} | {true} |"]
-        lines += ["", "| | signal-to-noise | power: separated, data, Wiener | correlation |"]
+        kinds = kinds_of(trials)
+        lines += ["", f"| | signal-to-noise | power: {', '.join(kinds)} | correlation |"]
         lines += ["| --- | ---: | --- | --- |"]
         for channel in one["channels"]:
             snr = np.mean([trial[channel]["snr"] for trial in trials], axis=0)
@@ -505,7 +543,7 @@ def page(results: dict[str, dict]) -> str:
                 for what in ("ratio", "correlation"):
                     each = [
                         mean_and_error([trial[channel][kind][what][number] for trial in trials])
-                        for kind in KINDS
+                        for kind in kinds
                     ]
                     first = f"{each[0][0]:.2f} ± {each[0][1]:.2f}"
                     cells.append(", ".join([first, *(f"{mean:.2f}" for mean, _ in each[1:])]))
@@ -523,7 +561,7 @@ def page(results: dict[str, dict]) -> str:
         lines += ["truth's parts, over the root of their number:", ""]
         orders = list(trials[0]["structure"]["separated"])
         lines += [f"| | {' | '.join(orders)} |", "| --- |" + " ---: |" * len(orders)]
-        for kind in (*KINDS, "own"):
+        for kind in (*kinds, "own"):
             rows = [trial["structure"][kind] for trial in trials]
             if rows[0]:
                 numbers = [f"{np.mean([row[order] for row in rows]):.2f}" for order in orders]
@@ -544,6 +582,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the fields")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the mixtures")
     parser.add_argument("--trials", type=int, default=4, help="contaminations of each")
+    parser.add_argument("--pywph", help="python with pywph, for the mixture on fewer cells")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "docs/validation")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -553,7 +592,8 @@ def main() -> None:
         file = options.out / f"separations-{slug(name)}.json"
         if options.only is None or number in options.only:
             mixtures = [make(options.data, seed) for seed in range(options.trials)]
-            trials = [trial(one, seed) for seed, one in enumerate(mixtures)]
+            python = options.pywph if make is small_dust_and_noise else None
+            trials = [trial(one, seed, python) for seed, one in enumerate(mixtures)]
             measured = [one for one, _ in trials]
             image = options.out / f"separations-{slug(name)}.png"
             picture(mixtures[0], measured, trials[0][1], name, image)
