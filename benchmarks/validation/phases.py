@@ -189,24 +189,20 @@ def separated(
         )
     seconds = time.perf_counter() - begun
     reference = st(signal)
-    true, varies = np.asarray(reference.vector), scatter > 0.0
+    varies = scatter > 0.0
+
+    def offset(maps: np.ndarray) -> float:
+        """Rms of the statistics from those of the signal, over their scatter."""
+        numbers = np.asarray(st(maps, reference=reference).vector - reference.vector)
+        return float(np.sqrt(np.mean((numbers[varies] / scatter[varies]) ** 2)))
+
     return {
         "seconds": seconds,
         "status": found.status.value,
         "correlation": [correlation(one, signal) for one in (data, found.map)],
         "rms": [residual(one, signal) for one in (data, found.map)],
         "contamination": correlation(found.contamination, other),
-        "statistics": [
-            float(
-                np.sqrt(
-                    np.mean(
-                        ((np.asarray(st(one, reference=reference).vector) - true) / scatter)[varies]
-                        ** 2
-                    )
-                )
-            )
-            for one in (data, found.map)
-        ],
+        "statistics": [offset(one) for one in (data, found.map)],
         "maps": (data, signal, found.map, found.contamination),
     }
 
@@ -339,7 +335,8 @@ def page(results: dict) -> str:
     lines += ["by the Bayesian information criterion of the Gaussian mixture:"]
     lines += ["; ".join(f"{count} for {name}" for name, count in counts.items()) + ".", ""]
     lines += ["The number of principal components that the Gaussian mixture sees matters: a"]
-    lines += ["covariance of many cannot be told from few patches. Held out, with"]
+    lines += ["covariance of many cannot be told from few patches. The default of `classify` was"]
+    lines += ["chosen by these numbers, so that those held out are not blind to it. With"]
     lines += [f"{', '.join(map(str, COMPONENTS))} components:", ""]
     lines += ["| mixture |" + "".join(f" {one} |" for one in COMPONENTS)]
     lines += ["| --- |" + " ---: |" * len(COMPONENTS)]
@@ -401,7 +398,8 @@ def page(results: dict) -> str:
         f"{found['patches']} tangent planes of {SKY_SIZE} x {SKY_SIZE} cells of 0.9 degrees of"
     ]
     lines += ["log N(HI), HI4PI, divided by their standard deviations, without labels. Neighbours"]
-    lines += [f"overlap. The two models agree on {100 * found['agreement']:.0f} % of the patches."]
+    lines += [f"overlap. The two models agree on {100 * found['agreement']:.0f} % of the patches:"]
+    lines += ["nothing but a demonstration, the classes depend on the model."]
     lines += [
         "",
         "| class | share | median latitude [deg] | median log N(HI) | S1 at the finest scale |",
