@@ -262,11 +262,11 @@ def dust_and_cib(data: Path, seed: int) -> Mixture:
     return Mixture(
         truth[None].astype(np.float32),
         (truth + mixed)[None].astype(np.float32),
-        sc.Texture(np.stack(cib).astype(np.float32), statistic, sc.LBFGS(max_iter=60)),
+        sc.Texture(np.stack(cib).astype(np.float32), statistic, sc.LBFGS(max_iter=40)),
         statistic,
         (sc.Total(emphasis=SPECTRUM), sc.Remainder(emphasis=SPECTRUM)),
         sc.Descent(sc.LBFGS(max_iter=15), steps=15),
-        48,
+        40,
         ("I",),
         kept,
         0,
@@ -358,8 +358,10 @@ def trial(mixture: Mixture, seed: int, python: str | None) -> tuple[dict, dict[s
         What was measured, and the maps.
     """
     options = {"draws": mixture.draws, "seed": seed}
-    given = (shown(mixture, mixture.data), mixture.model, mixture.statistic, mixture.constraints)
     begun = time.perf_counter()
+    stream = np.random.SeedSequence(seed)
+    dirt = sc.Ensemble(mixture.model.maps(mixture.statistic.domain, mixture.draws, stream))
+    given = (shown(mixture, mixture.data), dirt, mixture.statistic, mixture.constraints)
     with warnings.catch_warnings():
         # The page tells what did not converge.
         warnings.simplefilter("ignore", UserWarning)
