@@ -96,6 +96,19 @@ def test_models_of_a_contamination(files):
         made = read(word)
         assert isinstance(made, kind)
         np.testing.assert_array_equal(made.example, files[0] / 2.0)
+    several = read("texture:one.npy", "texture:many/draw-1.npy")
+    assert isinstance(several, Texture)
+    np.testing.assert_array_equal(several.example, files[:2] / 2.0)
+    pairs = read(*(f"texture:many/draw-{number}.npy" for number in range(4)), channels=2)
+    assert isinstance(pairs, Texture)
+    expected = files[:4].reshape(2, 2, *SHAPE) / SCALE[:, None, None]
+    np.testing.assert_array_equal(pairs.example, expected)
+
+
+def test_unknown_deviations_where_the_data_are_known_are_refused(files):
+    np.save("holes.npy", np.where(np.arange(16) < 2, np.nan, np.abs(files[0])))
+    with pytest.raises(ValueError, match="rms: expected finite deviations"):
+        read("white:holes.npy")
 
 
 @pytest.mark.parametrize(
@@ -112,6 +125,7 @@ def test_models_of_a_contamination(files):
         (["sky.fits"], "expected the grid of the data, 16 × 16, got nside 4"),
         (["qu.npz"], "Say which map with --contamination-field"),
         (["gaussian:noise.npy"], "expected a map of two axes"),
+        (["gaussian:one.npy", "gaussian:many/draw-1.npy"], "expected 1 maps, one for each"),
     ],
 )
 def test_what_is_no_contamination(words, message):

@@ -138,11 +138,14 @@ def read_contamination(
         shape = (count, *data[0].values.shape)
         rms = np.broadcast_to(numbers.reshape(-1, *[1] * data[0].values.ndim), shape)
         return WhiteNoise(scaled(rms, 0.0), experiment.halves)
-    maps = _maps(said.files, experiment, data)
+    if said.source is Source.TEXTURE:
+        examples = _observations(said.files, experiment, data)
+        return Texture(scaled(examples[0] if len(examples) == 1 else examples, np.nan), statistic())
+    (maps,) = _observations(said.files, experiment, data, most=1)
     if said.source is Source.WHITE:
-        return WhiteNoise(scaled(np.nan_to_num(maps), 0.0), experiment.halves)
-    model = GaussianField if said.source is Source.GAUSSIAN else Texture
-    return model(scaled(maps, np.nan), statistic())
+        known = np.isfinite(np.stack([one.values for one in data])).all(axis=0)
+        return WhiteNoise(scaled(np.where(known, maps, 0.0), 0.0), experiment.halves)
+    return GaussianField(scaled(maps, np.nan), statistic())
 
 
 def _kind(word: str) -> Source:
@@ -205,17 +208,23 @@ def _read(path: Path, experiment: UnmixingExperiment, data: Sequence[Field]) -> 
     return list(fields)
 
 
-def _maps(
-    files: Sequence[Path], experiment: UnmixingExperiment, data: Sequence[Field]
-) -> Float[np.ndarray, "channel ..."]:
-    """One map for each of the data."""
+def _observations(
+    files: Sequence[Path],
+    experiment: UnmixingExperiment,
+    data: Sequence[Field],
+    most: int | None = None,
+) -> Float[np.ndarray, "observation channel ..."]:
+    """Observations with one map for each of the data, `most` at most."""
     fields = [one for path in files for one in _read(path, experiment, data)]
-    if len(fields) != len(data):
+    count, rest = divmod(len(fields), len(data))
+    if rest or count < 1 or (most is not None and count > most):
         raise ValueError(
             f"contamination: expected {len(data)} maps, one for each of the data, got "
             f"{len(fields)}. Name them with --contamination-field, or give a file for each."
         )
-    return np.stack([one.values for one in fields])
+    return np.stack([one.values for one in fields]).reshape(
+        count, len(data), *fields[0].values.shape
+    )
 
 
 def _ensemble(
