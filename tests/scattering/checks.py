@@ -22,12 +22,12 @@ def against_finite_difference(statistic, x, step, size, tolerance):
 
 
 def moments(statistic, alm):
-    """Normalised statistics of coefficients of one channel, by order."""
+    """Normalised statistics of coefficients `(alm,)` or `(channel, alm)`, by order."""
     return {
         table.order.value: np.asarray(one[0])
         for table, one in zip(
             statistic.layout.tables,
-            _normalised(statistic, jnp.asarray(alm)[None, None]),
+            _normalised(statistic, jnp.atleast_2d(alm)[None]),
             strict=True,
         )
     }
