@@ -18,6 +18,7 @@ from skysift.scattering import (
     GaussianField,
     Halves,
     LargeScales,
+    PowerSpectrum,
     Remainder,
     Texture,
     Total,
@@ -34,7 +35,7 @@ SIGNAL = red_noise(SHAPE, seed=4, slope=2.0)
 NOISE = 0.6
 DATA = SIGNAL + NOISE * np.random.default_rng(7).standard_normal(SHAPE)
 SEED = np.random.SeedSequence(0)
-QUICK = Descent(LBFGS(max_iter=8), steps=6)
+QUICK = Descent(LBFGS(max_iter=8), steps=6, tolerance=0.25)
 
 
 def separated(**options):
@@ -70,6 +71,18 @@ def test_the_signal_is_recovered(found):
     true, there, noisy = (power(one, one, 8, 17) for one in (SIGNAL, found.map, DATA))
     assert noisy > 3.0 * true
     assert abs(there - true) < 0.3 * (noisy - true)
+
+
+def test_power_is_that_of_the_data_less_that_of_the_contamination():
+    data = 0.5 * (DATA + SIGNAL)
+    model = WhiteNoise(0.5 * NOISE)
+    statistic = PowerSpectrum.plane(SHAPE, 8)
+    found = scattering.separate(data, model, statistic, seed=1, draws=64)
+    dirt = model.maps(statistic.domain, 64, np.random.SeedSequence(1).spawn(2)[0])
+    for low, high in ((1, 4), (4, 8), (8, 17)):
+        there, seen = (power(one, one, low, high) for one in (found.map, data))
+        added = np.mean([power(one, one, low, high) for one in dirt])
+        np.testing.assert_allclose(there, seen - added, rtol=0.05)
 
 
 def test_losses_fall_to_the_scatter(found):

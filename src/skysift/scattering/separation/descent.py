@@ -49,9 +49,10 @@ class Descent:
         batch: draws in one step against which the signal moves; 0 to hold fixed what the
             contamination adds.
         tolerance: loss of every constraint at which to stop. That of the true signal is about 1;
-            a signal that comes from the data and stops there keeps part of the contamination.
-        settled: gain of a step, as a part of the largest loss, at which to stop as well once every
-            loss is 1 or less: two halves of an observation, say, cannot both be met.
+            a signal that comes from the data and stops there keeps part of the contamination: its
+            offsets are all to the same side, and of many small ones the sum is large.
+        settled: gain of a step, as a part of a loss, below which that loss is not waited for once
+            all are 1 or less: two halves of an observation, say, cannot both be met.
         inner: part of the tolerance at which a step ends.
 
     Raises:
@@ -61,8 +62,8 @@ class Descent:
     sampler: AbstractSampler = field(default_factory=lambda: LBFGS(max_iter=20))
     steps: int = 30
     batch: int = 0
-    tolerance: float = 0.25
-    settled: float = 0.05
+    tolerance: float = 0.03
+    settled: float = 0.1
     inner: float = 0.3
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class Descent:
             raise ValueError(f"steps: expected 1 or more, got {self.steps}. Say steps=30.")
         if self.batch < 0:
             raise ValueError(f"batch: expected 0 or more, got {self.batch}. Say batch=0.")
-        for name, usual in (("tolerance", 0.25), ("settled", 0.05), ("inner", 0.3)):
+        for name, usual in (("tolerance", 0.03), ("settled", 0.1), ("inner", 0.3)):
             if not getattr(self, name) > 0.0:
                 raise ValueError(
                     f"{name}: expected more than 0, got {getattr(self, name)}. Say {name}={usual}."
@@ -174,9 +175,13 @@ class Solver:
             return Status.DIVERGED
         if worst[-1] <= self.descent.tolerance:
             return Status.CONVERGED
-        part = 1.0 - self.descent.settled
-        if len(worst) > 1 and part * worst[-2] <= worst[-1] <= 1.0:
-            return Status.CONVERGED
+        if len(worst) > 1 and worst[-1] <= 1.0:
+            part = 1.0 - self.descent.settled
+            before, now = state.losses[-2:]
+            if all(
+                now[one] <= self.descent.tolerance or now[one] >= part * before[one] for one in now
+            ):
+                return Status.CONVERGED
         if state.step >= self.descent.steps:
             return Status.STEP_LIMIT
         recent = worst[-_PATIENCE:]

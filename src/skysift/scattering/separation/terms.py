@@ -174,7 +174,7 @@ class PositiveTerm(AbstractTerm):
 @eqx.filter_jit
 def moments_of(statistic: AbstractStatistic, fields: Fields) -> Moments:
     """Moments of one field, normalised with its own amplitudes."""
-    moments = statistic.moments(fields[None])
+    moments = statistic.moments(statistic.visible(fields[None]))
     return statistic.normalised(moments, moments)
 
 
@@ -182,7 +182,7 @@ def vector_of(
     statistic: AbstractStatistic, fields: Fields, reference: Moments
 ) -> Float[Array, " number"]:
     """Numbers of one field, with the amplitudes of a reference."""
-    moments = statistic.normalised(statistic.moments(fields[None]), reference)
+    moments = statistic.normalised(statistic.moments(statistic.visible(fields[None])), reference)
     return Statistics(moments, statistic.layout).vector[0]
 
 
