@@ -142,3 +142,20 @@ def test_within_limits_deviations(statistic):
         Metric(within={Order.S1: 0.0})
     with pytest.raises(ValueError, match="within: expected orders among mean, .*, got bandpower"):
         Metric(within={Order.BANDPOWER: 0.1}).known(statistic, phi, colour, seed)
+
+
+def test_least_keeps_deviations_from_being_too_small(statistic):
+    phi = statistic(red_noise((16, 16)))
+    colour, seed = colour_of(statistic, phi), np.random.SeedSequence(0)
+    own = Metric().known(statistic, phi, colour, seed).deviation
+    found = Metric(least=0.1).known(statistic, phi, colour, seed).deviation
+    size = 0.1 * np.abs(np.asarray(phi.vector))
+    assert own is not None
+    assert found is not None
+    assert np.any(size > own)
+    assert np.any(size < own)
+    # What varies by rounding only, such as the mean, is still left out.
+    np.testing.assert_array_equal(found, np.where(own > 0.0, np.maximum(own, size), 0.0))
+    assert np.any(found == 0.0)
+    with pytest.raises(ValueError, match="least: expected 0 or more, got -1"):
+        Metric(least=-1.0)

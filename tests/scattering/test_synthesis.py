@@ -108,6 +108,39 @@ def test_missed_target_is_told(statistic, target):
     assert twin.status == (Status.ITERATION_LIMIT,)
 
 
+def test_floor_keeps_blank_parts_blank(statistic):
+    x = np.maximum(red_noise((16, 16)), 0.3) - 1.3
+    target = statistic(x)
+    twin = synthesise(target, statistic, samples=2, seed=0, floor=-1.0, tolerance=0.3)
+    assert twin.status == (Status.CONVERGED,) * 2
+    np.testing.assert_allclose(distance(twin), twin.objective, rtol=1e-6)
+    assert twin.maps.min() >= -1.0
+    spread = x.std()
+    blank = np.mean(twin.maps < -1.0 + 0.1 * spread, axis=(1, 2))
+    np.testing.assert_allclose(blank, np.mean(x < -1.0 + 0.1 * spread), atol=0.15)
+    # Without a floor there are values below, and few that are blank.
+    free = synthesise(target, statistic, samples=2, seed=0, tolerance=0.3)
+    assert np.all(free.maps.min(axis=(1, 2)) < -1.0 - 0.1 * spread)
+    assert np.mean(np.abs(free.maps + 1.0) < 0.1 * spread) < 0.5 * blank.mean()
+
+
+def test_floor_of_each_channel():
+    statistic = Covariance.plane((16, 16), 1, 2, channels=2)
+    x = red_noise((16, 16), batch=(2,)) * np.array([1.0, 1e3])[:, None, None]
+    floor = x.min(axis=(1, 2))
+    twin = synthesise(statistic(x), statistic, seed=0, floor=floor, tolerance=0.5)
+    assert twin.status == (Status.CONVERGED,)
+    assert np.all(twin.maps[0].min(axis=(1, 2)) >= floor)
+
+
+def test_a_floor_far_below_changes_nothing(statistic, target):
+    maps = [
+        synthesise(target, statistic, seed=0, floor=floor, tolerance=0.5).maps
+        for floor in (None, -1e3)
+    ]
+    np.testing.assert_allclose(maps[1], maps[0], rtol=1e-6)
+
+
 def test_two_channels_with_a_mask():
     weights = np.ones((16, 16))
     weights[2:5, 3:6] = 0.0
@@ -146,6 +179,15 @@ def test_bad_input_is_refused(statistic, target):
         (target, {"samples": 0}, "samples: expected 1 or more"),
         (target, {"tolerance": 0.0}, "tolerance: expected more than 0"),
         (target, {"seed": -1}, "seed: expected 0 or more"),
+        (target, {"floor": np.nan}, "floor: expected a finite number or one for each of 1"),
+        (target, {"floor": [0.0, 1.0]}, "floor: expected a finite number or one for each of 1"),
+        (target, {"floor": 1e3}, "floor: expected less than the mean of the target"),
     ):
         with pytest.raises(ValueError, match=message):
             synthesise(given, statistic, **changes)
+
+
+def test_floor_on_the_sphere_is_refused():
+    statistic = Covariance.sphere(8, 2)
+    with pytest.raises(ValueError, match="floor: expected None on the sphere"):
+        synthesise(statistic(red_sky(8, 16)), statistic, floor=0.0)

@@ -171,7 +171,7 @@ def _pushed(
     fields = statistic.domain.fields(jnp.concatenate([maps[None], changes]))
 
     def vector(field: Array) -> Array:
-        moments = statistic.moments(field[None])
+        moments = statistic.moments(statistic.visible(field[None]))
         return Statistics(statistic.normalised(moments, moments), statistic.layout).vector[0]
 
     numbers, forward = jax.linearize(vector, fields[0])

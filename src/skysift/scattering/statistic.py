@@ -44,7 +44,15 @@ class AbstractStatistic(eqx.Module):
 
     @abc.abstractmethod
     def moments(self, fields: Inexact[Array, "field channel ..."]) -> Moments:
-        """Moments of fields in the order of the tables, not normalised."""
+        """Moments of visible fields in the order of the tables, not normalised."""
+
+    def visible(
+        self, fields: Inexact[Array, "field channel ..."]
+    ) -> Inexact[Array, "field channel ..."]:
+        """Fields as they are told from their maps, of which masked cells are not seen."""
+        if self.cells is None:
+            return fields
+        return self.domain.fields(filled(self.domain.seen(fields), self.cells))
 
     @abc.abstractmethod
     def normalised(self, moments: Moments, reference: Moments) -> Moments:

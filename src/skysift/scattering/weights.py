@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 ArrayT = TypeVar("ArrayT", np.ndarray, Array)
 
-_LEAKAGE = 0.05
+LEAKAGE = 0.05
 """Part of the power of a kernel that may lie on masked cells; its cell counts the less the more
 of it does."""
 
@@ -49,7 +49,7 @@ def checked_weights(
 
 def margin(seen: ArrayT) -> ArrayT:
     """Factor of the weight of cells by the part of the power of a kernel that is on masked ones."""
-    return (1.0 - seen / _LEAKAGE).clip(0.0, 1.0)
+    return (1.0 - seen / LEAKAGE).clip(0.0, 1.0)
 
 
 def normalised(

@@ -186,8 +186,8 @@ class Moved(AbstractObjective):
     def differences(self, unknowns: jax.Array) -> jax.Array:
         """See `AbstractObjective`."""
         objective = self.objective
-        fields = self.origin + objective.colour.fields(unknowns)
         statistic = objective.statistic
+        fields = statistic.visible(self.origin + objective.colour.fields(unknowns))
         moments = statistic.normalised(statistic.moments(fields), objective.target)
         offset = Statistics(moments, statistic.layout).vector - objective.wanted
         steps = unknowns.reshape(len(unknowns), -1) / np.sqrt(unknowns[0].size)

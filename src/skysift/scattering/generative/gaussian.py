@@ -14,6 +14,29 @@ from skysift.scattering.statistics import Statistics
 
 _REFINEMENTS = 20
 
+_SOFTNESS = 0.03
+"""Width of a floor in standard deviations: smaller, and what is blank never feels a slope."""
+
+
+class Floor(eqx.Module):
+    """Below which fields on a flat grid do not go.
+
+    Values below it become it, by way of `level + width log(1 + exp((value - level) / width))`:
+    large parts are blank at no cost, where Gaussian modes would have to cancel each other.
+
+    Args:
+        level: of each channel, with axes that broadcast along the grid.
+        width: over which values come down to it.
+    """
+
+    level: Float[Array, "channel ..."]
+    width: Float[Array, "channel ..."]
+
+    def above(self, fields: Float[Array, "... channel cell"]) -> Float[Array, "... channel cell"]:
+        """Fields without what is below."""
+        level, width = self.level.astype(fields.dtype), self.width.astype(fields.dtype)
+        return level + width * jax.nn.softplus((fields - level) / width)
+
 
 class Colour(eqx.Module):
     """What turns white unknowns into fields of given power and mean.
@@ -22,25 +45,41 @@ class Colour(eqx.Module):
         amplitude: of each mode `(channel, *modes)`, the root of its power.
         mean: of each channel.
         domain: of the fields.
+        floor: below which they do not go: they are Gaussian without one only.
     """
 
     amplitude: Float[Array, "channel ..."]
     mean: Float[Array, " channel"]
     domain: AbstractDomain
+    floor: Floor | None = None
 
     def fields(
         self, unknowns: Float[Array, "... channel unknown"]
     ) -> Inexact[Array, "... channel mode"]:
         """Fields of white unknowns."""
         white = self.domain.of_unknowns(unknowns)
-        return self.domain.shifted(
+        fields = self.domain.shifted(
             self.domain.filtered(white, self.amplitude.astype(unknowns.dtype)),
             self.mean.astype(unknowns.dtype),
         )
+        return fields if self.floor is None else self.floor.above(fields)
 
     def draw(self, key: PRNGKeyArray, count: int, dtype: jnp.dtype) -> Float[Array, "..."]:
-        """White unknowns `(count, channel, unknown)`; their fields are Gaussian."""
+        """White unknowns `(count, channel, unknown)`; without a floor their fields are Gaussian."""
         return jax.random.normal(key, (count, self.domain.channels, self.domain.size), dtype)
+
+
+def floored(colour: Colour, level: Float[np.ndarray, " channel"]) -> Colour:
+    """The same on a flat grid, with a floor.
+
+    Args:
+        colour: from the unknowns to fields.
+        level: of the floor in each channel.
+    """
+    axes = tuple(range(1, colour.amplitude.ndim))
+    spread = jnp.sqrt(jnp.sum(colour.amplitude**2, axis=axes, keepdims=True))
+    floor = Floor(jnp.asarray(level).reshape(spread.shape), _SOFTNESS * spread)
+    return Colour(colour.amplitude, colour.mean, colour.domain, floor)
 
 
 def colour_of(statistic: AbstractStatistic, reference: Statistics) -> Colour:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -11,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from skysift.scattering.generative.gaussian import Colour, colour_of
+from skysift.scattering.domain import Flat
+from skysift.scattering.generative.gaussian import Colour, colour_of, floored
 from skysift.scattering.generative.objective import Metric, objective_of
 from skysift.scattering.generative.samplers import LBFGS, AbstractSampler, Report, Status, Task
 from skysift.scattering.statistic import AbstractStatistic
@@ -67,6 +69,7 @@ def synthesise(
     sampler: AbstractSampler | None = None,
     start: Start = Start.GAUSSIAN,
     tolerance: float = 0.05,
+    floor: float | Sequence[float] | np.ndarray | None = None,
     report: Report | None = None,
 ) -> Synthesis:
     """New fields with the statistics of a target.
@@ -86,6 +89,8 @@ def synthesise(
         sampler: how to get from the start to the target; `None` for `LBFGS()`.
         start: what the fields are at first.
         tolerance: objective to stop at; 1 is the scatter of fields of the same law.
+        floor: lowest value of fields on a flat grid, one for all channels or one for each, such as
+            0 for an intensity of which parts of the example are blank; `None` for none.
         report: called with the number of the field, of the iteration, and the objective.
 
     Returns:
@@ -123,6 +128,8 @@ def synthesise(
     metric = (metric or Metric()).known(statistic, target, colour, spread)
     if start is Start.WHITE:
         colour = _whitened(colour)
+    if floor is not None:
+        colour = floored(colour, _floor_levels(floor, colour))
     objective = objective_of(statistic, target, colour, metric)
     begun = colour.draw(_key(noise), samples, dtype)
     task = Task(objective, begun, _key(way), tolerance, report or (lambda *_: None))
@@ -153,6 +160,32 @@ def _require_one(target: Statistics) -> None:
             f"target: expected the statistics of one field, got those of {target.batch}. Take one "
             "map, or the mean over an ensemble with `.mean()`."
         )
+
+
+def _floor_levels(
+    floor: float | Sequence[float] | np.ndarray, colour: Colour
+) -> Float[np.ndarray, " channel"]:
+    """The floor of each channel."""
+    domain = colour.domain
+    if not isinstance(domain, Flat):
+        raise ValueError(
+            f"floor: expected None on the sphere, where fields are multipoles, got {floor}. Make "
+            "the statistics of the logarithm of the map."
+        )
+    levels = np.asarray(floor, dtype=float)
+    if levels.shape not in ((), (domain.channels,)) or not np.all(np.isfinite(levels)):
+        raise ValueError(
+            f"floor: expected a finite number or one for each of {domain.channels} channels, got "
+            f"{floor}. Say the lowest value of the map."
+        )
+    levels = np.broadcast_to(levels, (domain.channels,))
+    mean = np.asarray(colour.mean)
+    for channel in np.flatnonzero(levels >= mean):
+        raise ValueError(
+            f"floor: expected less than the mean of the target, {mean[channel]:.4g} in channel "
+            f"{channel}, got {levels[channel]:.4g}. Say the lowest value of the map."
+        )
+    return levels
 
 
 def _whitened(colour: Colour) -> Colour:

@@ -131,11 +131,20 @@ class SphereBank:
         return _combined(real, fields), _combined(imaginary, fields)
 
     def harmonic_parts(
-        self, modulus: Float[Array, "... direction cell"], scale: int
+        self,
+        modulus: Float[Array, "... direction cell"],
+        scale: int,
+        grid: GaussLegendre | None = None,
     ) -> Complex[Array, "... part alm"]:
-        """Coefficients of the angular harmonics of a modulus, in the order of `parts`."""
+        """Coefficients of the angular harmonics of a modulus, in the order of `parts`.
+
+        Args:
+            modulus: in each direction.
+            scale: of the wavelets.
+            grid: on which it is; `None` for that of the scale.
+        """
         fields = _combined(_averages(self.directions, self.even), modulus)
-        return self.grid(scale).analysis(fields, self.even)
+        return (grid or self.grid(scale)).analysis(fields, self.even)
 
 
 def _combined(

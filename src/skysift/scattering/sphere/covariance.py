@@ -10,6 +10,7 @@ from skysift.scattering.covariance import AbstractCovariance, CovarianceShape
 from skysift.scattering.domain import Sphere
 from skysift.scattering.pairs import pairs
 from skysift.scattering.sphere.bank import SphereBank
+from skysift.scattering.sphere.moduli import Window
 from skysift.scattering.sphere.statistic import AbstractSphere
 from skysift.scattering.sphere.weights import SphereWeights
 from skysift.scattering.statistic import Moments, root
@@ -39,28 +40,29 @@ class SphereCovariance(AbstractSphere, AbstractCovariance):
     def moments(self, fields: Inexact[Array, "field channel ..."]) -> Moments:
         """See `AbstractStatistic`."""
         bank = self.bank
-        first, second, third, fourth = [], [], [], []
-        moduli: list[tuple[Array, int]] = []
+        powers, first, second, third, fourth = [], [], [], [], []
+        rows = [(self.everywhere(fields), bank.lmax)]
         for scale in range(bank.scales):
-            real, imaginary = bank.coefficients(fields, scale)
+            real, imaginary = self.coefficients(fields, scale)
             envelope = root(real**2 + imaginary**2)
-            mean = jnp.mean(envelope, axis=-2)
-            average = self.average(mean, scale)
+            average = self.average(jnp.mean(envelope, axis=-2), scale)
             first.append(average.reshape(*average.shape[:2], -1))
-            envelope = self.centred(envelope, average, scale)
-            parts = bank.harmonic_parts(envelope, scale)
-            moduli.append((parts.reshape(len(parts), -1, parts.shape[-1]), bank.grid(scale).lmax))
-            power = bank.window(scale) ** 2
-            gram = self.gram([(fields, bank.lmax), *moduli], scale, power, fields.shape[1])
+            rows.append((self.parts(envelope, average, scale), bank.grid(scale).lmax))
+            gram = self.gram(rows, scale, Window.POWER)
+            if self.weights is not None:
+                power = self.band_power(fields, scale)
+                channels = fields.shape[1]
+                gram = gram.at[..., :channels, :channels].set(power)
+                powers.append(jnp.diagonal(power, axis1=-2, axis2=-1))
             pair = pairs(self.shape.rows, scale)
-            for found, rows in ((second, pair.power), (third, pair.third), (fourth, pair.fourth)):
-                found.append(gram[..., rows[:, 0], rows[:, 1]])
+            for found, one in ((second, pair.power), (third, pair.third), (fourth, pair.fourth)):
+                found.append(gram[..., one[:, 0], one[:, 1]])
 
         def joined(parts: list[Array]) -> Array:
             values = jnp.concatenate(parts, axis=-1)
             return values.reshape(len(values), -1)
 
         return (
-            *self.first(fields),
+            *self.first(fields, powers),
             *(joined(parts) for parts in (first, second, third, fourth)),
         )

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Complex, Float, Int
 from skysift.scattering.domain import Sphere
 from skysift.scattering.sphere.bank import SphereBank, ell_of, multiplicity, truncated
 from skysift.scattering.sphere.gauss_legendre import GaussLegendre
+from skysift.scattering.sphere.moduli import Window
 from skysift.scattering.sphere.weights import SphereWeights, sphere_weights
 from skysift.scattering.statistic import AbstractStatistic, flattened
 
@@ -52,13 +53,48 @@ class AbstractSphere(AbstractStatistic):
         measure = multiplicity(self.bank.lmax) / (4.0 * np.pi)
         return self.bank.rest()[:, ell_of(self.bank.lmax)] * measure
 
+    def coefficients(
+        self,
+        fields: Complex[Array, "... alm"],
+        scale: int,
+        grid: GaussLegendre | None = None,
+    ) -> tuple[Array, Array]:
+        """`SphereBank.coefficients`, with the power that they would have without a mask."""
+        real, imaginary = self.bank.coefficients(fields, scale, grid)
+        return self._gained(real, scale, grid), self._gained(imaginary, scale, grid)
+
+    def everywhere(self, fields: Array) -> Array:
+        """Fields once for each region, as `parts` gives moduli."""
+        return jnp.repeat(fields, 1 if self.weights is None else len(self.weights.fields), axis=0)
+
+    def band_power(
+        self, fields: Complex[Array, "field channel alm"], scale: int
+    ) -> Float[Array, "field region channel channel"]:
+        """Mean products of channels in the band of a scale, in cells."""
+        grid = self.bank.grid(scale)
+        window = self.bank.window(scale)[np.minimum(ell_of(grid.lmax), self.bank.lmax)]
+        kept = truncated(fields, self.bank.lmax, grid.lmax)
+        seen = grid.synthesis(kept * jnp.asarray(window, jnp.real(fields).dtype), (0,))
+        seen = self._gained(seen[..., 0, :], scale)
+        return self.average(seen[:, :, None] * seen[:, None], scale)
+
+    def _gained(
+        self, values: Float[Array, "... cell"], scale: int, grid: GaussLegendre | None = None
+    ) -> Float[Array, "... cell"]:
+        """Coefficients with the power that they would have without a mask."""
+        if self.weights is None:
+            return values
+        gain = self.weights.gains[scale]
+        if grid is not None:
+            gain = gain[_nearest(grid.lmax, self.bank.grid(scale).lmax)]
+        return values * gain.astype(values.dtype)
+
     def average(
         self,
         values: Float[Array, "field ... cell"],
         scale: int,
         coarser: int | None = None,
         *,
-        degree: int = 1,
         moduli: bool = False,
     ) -> Array:
         """Averages over the grid of a scale, with an axis for the region after the first.
@@ -67,20 +103,16 @@ class AbstractSphere(AbstractStatistic):
             values: on the grid of the scale.
             scale: of the grid and of the weights.
             coarser: another scale whose wavelets must not see masked cells either.
-            degree: of the values in the coefficients of the scale: 1 of moduli, 2 of powers.
             moduli: whether what the wavelets of the scale have seen are moduli.
         """
         if self.weights is None:
             weights = jnp.asarray(self.bank.grid(scale).weights, values.dtype)[None]
-        elif moduli:
-            weights = self.weights.moduli[scale][-1]
         else:
-            weights = self.weights.scales[scale]
+            weights = (self.weights.moduli if moduli else self.weights.scales)[scale]
             if coarser is not None:
                 near = _nearest(self.bank.grid(scale).lmax, self.bank.grid(coarser).lmax)
                 weights = weights * self.weights.any_region(coarser)[near]
                 weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
-            weights = weights / self.weights.left[scale][:, None] ** (0.5 * degree)
         return jnp.einsum("b...p,rp->br...", values, weights.astype(values.dtype))
 
     def centred(
@@ -98,89 +130,97 @@ class AbstractSphere(AbstractStatistic):
         centre = jnp.mean(average, axis=1)[:, :, None, None]
         return (envelope - centre) * self.weights.any_region(scale).astype(envelope.dtype)
 
-    def gram(
-        self,
-        rows: list[tuple[Complex[Array, "field row alm"], int]],
-        scale: int,
-        power: Float[np.ndarray, " ell"],
-        linear: int,
-    ) -> Float[Array, "field region row row"]:
-        """Mean products of fields in the band of one scale.
+    def parts(
+        self, envelope: Float[Array, "field channel direction cell"], average: Array, scale: int
+    ) -> Complex[Array, "all row alm"]:
+        """Harmonic parts of moduli, weighted where there is a mask.
 
         Args:
-            rows: coefficients of fields, and their largest multipole.
-            scale: whose band and weights to take.
-            power: window of the products, by multipole.
-            linear: number of rows, the first, that are fields and not moduli.
+            envelope: moduli in each direction.
+            average: their means `(field, region, channel)`.
+            scale: of the wavelets.
+
+        Returns:
+            Regions and fields on one axis, channels and parts on another.
+        """
+        if self.weights is not None:
+            taper = self.weights.tapers[scale].astype(envelope.dtype)
+            centre = average[..., None, None]
+            envelope = (envelope[:, None] - centre) * taper[:, None, None]
+            envelope = envelope.reshape(-1, *envelope.shape[2:])
+        parts = self.bank.harmonic_parts(envelope, scale)
+        return parts.reshape(len(parts), -1, parts.shape[-1])
+
+    def gram(
+        self, rows: list[tuple[Complex[Array, "all row alm"], int]], scale: int, window: Window
+    ) -> Float[Array, "field region row row"]:
+        """Mean products in the band of one scale.
+
+        Args:
+            rows: coefficients of the channels and of the moduli of each scale up to this, for each
+                field and region, and their largest multipole.
+            scale: whose band to take.
+            window: of the products, by multipole.
         """
         lmax = self.bank.band(scale)
         kept = jnp.concatenate([truncated(alm, have, lmax) for alm, have in rows], axis=1)
-        window = power[: lmax + 1][ell_of(lmax)]
-        real = jnp.real(kept).dtype
-        if self.weights is not None:
-            grid = self.bank.grid(scale)
-            halves = kept * jnp.asarray(np.sqrt(window), real)
-            seen = grid.synthesis(truncated(halves, lmax, grid.lmax), (0,))[..., 0, :]
-            return self._weighted(self.weights, seen, scale, linear)
-        measure = jnp.asarray(window * multiplicity(lmax) / (4.0 * np.pi), real)
+        power = window.of(self.bank, scale)[: lmax + 1][ell_of(lmax)]
+        measure = jnp.asarray(power * multiplicity(lmax) / (4.0 * np.pi), jnp.real(kept).dtype)
         products = jnp.einsum("bnk,bmk->bnm", jnp.real(kept) * measure, jnp.real(kept))
         products += jnp.einsum("bnk,bmk->bnm", jnp.imag(kept) * measure, jnp.imag(kept))
-        return products[:, None]
-
-    def _weighted(
-        self, weights: SphereWeights, seen: Float[Array, "field row cell"], scale: int, linear: int
-    ) -> Float[Array, "field region row row"]:
-        """The products of `gram` over the places that count for both of their rows."""
-        real = seen.dtype
-        harmonic = [self.bank.even.index(spin) for spin, _ in self.bank.parts]
-        moduli = np.tile(harmonic, (seen.shape[1] - linear) // len(harmonic))
-        wider = np.concatenate([np.zeros(linear, dtype=np.int64), moduli])
-        wider = np.maximum(wider[:, None], wider)
-        products = jnp.zeros(())
-        for number, one in enumerate(weights.moduli[scale].astype(real)):
-            found = jnp.einsum("bnp,rp,bmp->brnm", seen, one, seen)
-            products = jnp.where(wider == number, found, products)
-        if not linear:
-            # The whole band of a modulus is what it is in the cells: nothing has been lost.
-            return products
-        own = weights.scales[scale].astype(real)
-        powers = jnp.einsum("bnp,rp,bmp->brnm", seen[:, :linear], own, seen[:, :linear])
-        products = products.at[..., :linear, :linear].set(powers)
-        fine = np.repeat(np.arange(scale + 1), linear * len(harmonic))
-        # A modulus has lost what its wavelets have, and what the band then sees of it.
-        first = jnp.stack(weights.left[: scale + 1])[fine]
-        second = weights.left_moduli[scale][fine, moduli]
-        left = jnp.concatenate([jnp.tile(weights.left[scale], (linear, 1)), first * second])
-        left = left.astype(real)
-        return products / jnp.sqrt(jnp.einsum("nr,mr->rnm", left, left))
-
-    def first(self, fields: Complex[Array, "field channel alm"]) -> tuple[Array, Array, Array]:
-        """Mean, variance and power at other scales of each channel, `(field, coefficient)`."""
-        mean, variance = self._cells(fields)
-        return flattened(mean), flattened(variance), flattened(self._rest(fields))
-
-    def _cells(self, fields: Array) -> tuple[Array, Array]:
-        """Mean and variance of each channel, `(field, region, channel)`."""
         if self.weights is None:
-            mean = jnp.real(fields[..., 0]) / math.sqrt(4.0 * math.pi)
-            weight = jnp.asarray(multiplicity(self.bank.lmax) / (4.0 * np.pi), mean.dtype)
-            square = jnp.sum(jnp.abs(fields) ** 2 * weight, axis=-1)
-            return mean[:, None], (square - mean**2)[:, None]
-        values = self.weights.values(fields)
-        mean = self.weights.average(values)
-        return mean, self.weights.average(values**2) - mean**2
+            return products[:, None]
+        return self.weights.decoupled(products, self.bank, scale, window)
 
-    def _rest(self, fields: Array) -> Float[Array, "field region part"]:
-        """Power of each channel above and below the scales of the wavelets."""
-        windows = self.bank.rest()[:, ell_of(self.bank.lmax)]
-        real = jnp.real(fields).dtype
+    def first(
+        self, fields: Complex[Array, "field channel alm"], powers: list[Float[Array, "..."]]
+    ) -> tuple[Array, Array, Array]:
+        """Mean, variance and power at other scales of each channel, `(field, coefficient)`.
+
+        Args:
+            fields: as `visible` gives them.
+            powers: of each scale, `(field, region, channel)`.
+        """
         if self.weights is None:
-            windows = windows * multiplicity(self.bank.lmax) / (4.0 * np.pi)
-            power = jnp.einsum("bck,sk->bcs", jnp.abs(fields) ** 2, jnp.asarray(windows, real))
-            return power.reshape(len(power), 1, -1)
-        seen = self.weights.values(fields[:, :, None] * jnp.asarray(np.sqrt(windows), real))
-        average = self.weights.average(seen**2)
-        return average.reshape(*average.shape[:2], -1)
+            found = self._whole(fields)
+        else:
+            found = self._cut(self.weights, fields, jnp.stack(powers, axis=-1))
+        mean, variance, rest = map(flattened, found)
+        return mean, variance, rest
+
+    def _whole(self, fields: Array) -> tuple[Array, Array, Array]:
+        """The same on the full sky, `(field, channel)` and `(field, channel, side)`."""
+        mean = jnp.real(fields[..., 0]) / math.sqrt(4.0 * math.pi)
+        measure = multiplicity(self.bank.lmax) / (4.0 * np.pi)
+        windows = np.stack([np.ones_like(measure), *self.bank.rest()[:, ell_of(self.bank.lmax)]])
+        windows = jnp.asarray(windows * measure, mean.dtype)
+        power = jnp.einsum("bck,sk->bcs", jnp.abs(fields) ** 2, windows)
+        return mean, power[..., 0] - mean**2, power[..., 1:]
+
+    def _cut(
+        self,
+        weights: SphereWeights,
+        fields: Array,
+        powers: Float[Array, "field region channel scale"],
+    ) -> tuple[Array, Array, Array]:
+        """The same region by region, of what the power at each scale lets expect of the full sky.
+
+        Power that the mean of a region has taken is added again, and what there is of the scales in
+        the power outside of them is taken away.
+        """
+        values = weights.values(fields)
+        share = weights.fields.astype(values.dtype)
+        mean = jnp.einsum("bcp,rp->brc", values, share)
+        centred = values[:, None] - mean[..., None]
+        variance = jnp.einsum("brcp,rp->brc", centred**2, share)
+        grid = GaussLegendre(self.bank.lmax)
+        taken = centred * weights.rest.taper.astype(values.dtype)[:, None]
+        alm = grid.analysis(taken[..., None, :], (0,))[..., 0, :]
+        window = self.bank.rest()[1, ell_of(self.bank.lmax)] * multiplicity(self.bank.lmax)
+        coarse = jnp.abs(alm) ** 2 @ jnp.asarray(window / (4.0 * np.pi), values.dtype)
+        rest, lost = weights.rest.solved(coarse, powers)
+        sides = jnp.stack([jnp.zeros_like(rest), rest], axis=-1)
+        return mean, variance + lost, sides
 
 
 @functools.lru_cache(maxsize=64)

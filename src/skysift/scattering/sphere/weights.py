@@ -2,46 +2,62 @@
 
 from __future__ import annotations
 
+import functools
+
 import equinox as eqx
 import healpy as hp
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float, Int
 
 from skysift.harmonic import multipoles
 from skysift.scattering.domain import Sphere
 from skysift.scattering.sphere.bank import SphereBank, truncated
+from skysift.scattering.sphere.coupling import RestWeights, Weighed, band_factors, rest_weights
 from skysift.scattering.sphere.gauss_legendre import GaussLegendre
-from skysift.scattering.weights import checked_weights, margin, normalised
+from skysift.scattering.sphere.moduli import Window, gaussian_moduli
+from skysift.scattering.weights import LEAKAGE, checked_weights, margin, normalised
+
+_CORRELATED = 0.3
+"""Correlation of parts from which their product is known from few draws."""
 
 
 class SphereWeights(eqx.Module):
     """Weights of places on the sphere, region by region.
 
-    A wavelet near a mask has lost a part of its power, and so has the modulus that is seen in the
-    band of a coarser scale. The margins keep the parts small, and averages are divided by what is
-    left of a field that is white in the band.
+    A wavelet near a mask has lost a part of its power. The margins keep the part small, and the
+    coefficients of each place are divided by the root of what is left of a field that is white in
+    the band. Band powers of weighted moduli are divided by what the weights do to those of moduli
+    that are white near the band (`band_factors`).
 
     Args:
         cells: `(region, cell)` as given, HEALPix RING, zero on masked cells.
         fields: weights `(region, cell)` of the field itself on the grid of its band limit, adding
             to 1 in each region.
-        scales: the same of the grid of each scale.
-        moduli: of each angular harmonic, `(harmonic, region, cell)`, the weights of moduli seen in
-            the band of a scale: those of the places that are a margin away also from where the
-            coefficients of the scale do not count. The higher the harmonic, the wider.
-        left: of each scale, the part of the power of its wavelets that is left, `(region,)`.
-        left_moduli: of each scale, the part that is left of the harmonics of the moduli of each
-            scale up to it, `(fine, harmonic, region)`.
+        scales: as `fields`, of the grid of each scale.
+        moduli: the same for moduli seen by the wavelets of a scale: of the places that are a margin
+            away also from where the coefficients of the scale do not count.
+        gains: of each scale, the factor of the coefficients at each place.
+        tapers: of each scale, factors `(region, cell)` of moduli whose products are to have the
+            weights of the region.
+        factors: by window, for each scale those of the band powers of the fields and
+            of the moduli of each scale up to it: `(region, sign, kind, kind)`, the kinds being the
+            field and then the harmonics of each scale.
+        folded: by window, for the two finest bands, what the products of the parts of the moduli of
+            the finest scale are times those on the full sky (`GaussianModuli.profiles`).
+        rest: how the power outside of all scales is told.
         lmax: band limit of the field.
     """
 
     cells: Float[Array, "region cell"]
     fields: Float[Array, "region cell"]
     scales: tuple[Float[Array, "region cell"], ...]
-    moduli: tuple[Float[Array, "harmonic region cell"], ...]
-    left: tuple[Float[Array, " region"], ...]
-    left_moduli: tuple[Float[Array, "fine harmonic region"], ...]
+    moduli: tuple[Float[Array, "region cell"], ...]
+    gains: tuple[Float[Array, " cell"], ...]
+    tapers: tuple[Float[Array, "region cell"], ...]
+    factors: dict[Window, tuple[Float[Array, "region sign kind kind"], ...]]
+    folded: dict[Window, tuple[Float[Array, "region part part"], ...]]
+    rest: RestWeights
     lmax: int = eqx.field(static=True)
 
     def any_region(self, scale: int) -> Bool[Array, " cell"]:
@@ -52,9 +68,51 @@ class SphereWeights(eqx.Module):
         """Values of fields on the grid of their band limit."""
         return GaussLegendre(self.lmax).synthesis(fields, (0,))[..., 0, :]
 
-    def average(self, values: Float[Array, "field ... cell"]) -> Float[Array, "field region ..."]:
-        """Averages over the sphere of values on the grid of the band limit."""
-        return jnp.einsum("b...p,rp->br...", values, self.fields.astype(values.dtype))
+    def decoupled(
+        self, products: Float[Array, "all row row"], bank: SphereBank, scale: int, window: Window
+    ) -> Float[Array, "field region row row"]:
+        """Products of fields and moduli from those of what they are with their weights.
+
+        Args:
+            products: of channels and moduli, of each field and region.
+            bank: wavelets.
+            scale: of the band.
+            window: of the products.
+        """
+        factors = self.factors[window][scale].astype(products.dtype)
+        products = products.reshape(-1, len(factors), *products.shape[1:])
+        channels = products.shape[-1] // (1 + (scale + 1) * len(bank.parts))
+        kind, other, sign = _row_kinds(bank, scale, channels)
+        plus, minus = jnp.moveaxis(0.5 / factors[:, :, kind[:, None], kind], 1, 0)
+        swapped = products[..., other[:, None], other] * jnp.asarray(sign, products.dtype)
+        products = products * (plus + minus) + swapped * (plus - minus)
+        if scale < len(self.folded[window]):
+            own = self.folded[window][scale].astype(products.dtype)
+            first = slice(channels, channels * (1 + len(bank.parts)))
+            own = jnp.tile(own, (1, channels, channels))
+            products = products.at[..., first, first].divide(own)
+        return products
+
+
+@functools.lru_cache(maxsize=64)
+def _row_kinds(
+    bank: SphereBank, scale: int, channels: int
+) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"], Float[np.ndarray, "row row"]]:
+    """Kind of each row of products, the row of the other parity, and the sign of that product.
+
+    A mask makes a gradient of a curl and a curl of a gradient of the opposite sign.
+    """
+    parts = bank.parts
+    partner = [parts.index((spin, 1 - part)) if spin else 0 for spin, part in parts]
+    kind, other, odd = [0] * channels, list(range(channels)), [0] * channels
+    for fine in range(scale + 1):
+        for _ in range(channels):
+            start = len(kind)
+            kind += [1 + fine * len(bank.even) + bank.even.index(spin) for spin, _ in parts]
+            other += [start + one for one in partner]
+            odd += [part for _, part in parts]
+    parity = np.array(odd)
+    return np.array(kind), np.array(other), np.where(parity[:, None] == parity, 1.0, -1.0)
 
 
 def sphere_weights(
@@ -73,30 +131,90 @@ def sphere_weights(
     """
     cells = checked_weights(cells, domain.cell_shape)
     masked = domain.sht.analysis(jnp.asarray(~np.any(cells > 0.0, axis=0), float))
-    scales, moduli, left, left_moduli = [], [], [], []
-    unknown: list[tuple[Array, int]] = []
+    whole = GaussLegendre(domain.lmax)
+    fields = nearest_weights(domain, cells, whole)
+    kept = np.any(fields > 0.0, axis=0)
+    scales, moduli, gains, tapers = [], [], [], []
+    weighed: list[Weighed] = [(_harmonics(kept.astype(float)[None], whole), whole.lmax)]
     for scale in range(bank.scales):
         grid, energy = bank.grid(scale), _wavelet_energy(bank, scale)
+        width = _width(bank.lmax, scale)
         weights = margin_weights(domain, cells, energy, grid, scale)
         scales.append(weights)
-        left.append(1.0 - weights @ _seen(masked, domain.lmax, energy, grid))
+        seen = _seen(masked, domain.lmax, energy, grid)
+        counts = np.any(weights > 0.0, axis=0)
+        gains.append(np.where(counts, (1.0 - np.minimum(seen, LEAKAGE)) ** -0.5, 1.0))
+        taper = margins(domain, np.sqrt(cells), energy, grid)
+        tapers.append(taper / np.max(taper, axis=-1, keepdims=True))
+        weighed.append((_harmonics(tapers[-1], grid), grid.lmax))
         # Where no coefficient counts, there is no modulus either for the wavelets of this scale.
-        none = jnp.asarray(~np.any(weights > 0.0, axis=0), float)
-        unknown.append((grid.analysis(none[None], (0,))[0], grid.lmax))
-        energies = [kernel_energy(bank.window(scale), spin) for spin in bank.even]
-        seen = np.array([[_seen(*one, energy, grid) for energy in energies] for one in unknown])
-        # A product of two harmonics has the margin of the wider.
-        nearest = np.maximum.accumulate(seen[-1], axis=0)
-        width = _width(bank.lmax, scale)
-        kept = np.stack([normalised(weights * margin(one), scale, width) for one in nearest])
-        moduli.append(kept)
-        left_moduli.append(1.0 - np.einsum("fqp,qrp->fqr", seen, kept))
+        none = grid.analysis(jnp.asarray(~counts, float)[None], (0,))[0]
+        seen = np.max(
+            [_seen(none, grid.lmax, one, grid) for one in _spin_energies(bank, scale)], axis=0
+        )
+        moduli.append(normalised(weights * margin(seen), scale, width))
+    factors = band_factors(bank, weighed)
+    folded = {
+        window: tuple(jnp.asarray(_folded(one, tapers[0], bank.grid(0))) for one in found)
+        for window, found in gaussian_moduli(bank).profiles.items()
+    }
     return SphereWeights(
-        jnp.asarray(cells),
-        jnp.asarray(nearest_weights(domain, cells, GaussLegendre(domain.lmax))),
-        *(tuple(map(jnp.asarray, one)) for one in (scales, moduli, left, left_moduli)),
+        cells=jnp.asarray(cells),
+        fields=jnp.asarray(fields),
+        scales=tuple(map(jnp.asarray, scales)),
+        moduli=tuple(map(jnp.asarray, moduli)),
+        gains=tuple(map(jnp.asarray, gains)),
+        tapers=tuple(map(jnp.asarray, tapers)),
+        factors={window: tuple(map(jnp.asarray, one)) for window, one in factors.items()},
+        folded=folded,
+        rest=rest_weights(bank, fields, whole),
         lmax=domain.lmax,
     )
+
+
+def _folded(
+    profile: Float[np.ndarray, "part part ring"],
+    taper: Float[np.ndarray, "region cell"],
+    grid: GaussLegendre,
+) -> Float[np.ndarray, "region part part"]:
+    """Products of parts at the places of a region over those on the sphere."""
+    share = (taper**2 * grid.weights).reshape(-1, *grid.rings).sum(axis=-1)
+    here = np.einsum("pqr,kr->kpq", profile, share / share.sum(axis=-1, keepdims=True))
+    whole = profile @ grid.weights.reshape(grid.rings).sum(axis=-1)
+    own, power = np.diagonal(here, axis1=1, axis2=2), np.diagonal(whole)
+    # Bands below the spin of a harmonic have none of it.
+    root = np.sqrt(np.where(power > 0.0, own / np.where(power > 0.0, power, 1.0), 1.0))
+    clear = np.abs(whole) > _CORRELATED * np.sqrt(power[:, None] * power)
+    return np.where(clear, here / np.where(clear, whole, 1.0), root[:, :, None] * root[:, None])
+
+
+def _harmonics(
+    values: Float[np.ndarray, "region cell"], grid: GaussLegendre
+) -> Complex[np.ndarray, "region alm"]:
+    return np.asarray(grid.analysis(jnp.asarray(values)[:, None, :], (0,))[:, 0])
+
+
+def margins(
+    domain: Sphere,
+    cells: Float[np.ndarray, "region cell"],
+    energy: Float[np.ndarray, " ell"],
+    grid: GaussLegendre,
+) -> Float[np.ndarray, "region place"]:
+    """Weights at places: those of the cells, less where a kernel sees masked cells.
+
+    Args:
+        domain: of the cells.
+        cells: weights as given.
+        energy: harmonic window of the squared kernel (`kernel_energy`).
+        grid: of the places.
+    """
+    masked = ~np.any(cells > 0.0, axis=0)
+    window = _padded(energy, domain.lmax)[multipoles(domain.lmax)[0]]
+    alm = domain.sht.analysis(masked.astype(float)) * window
+    seen = hp.alm2map(np.asarray(alm), domain.nside, lmax=domain.lmax)
+    kept = cells * margin(np.maximum(seen, masked))
+    theta, phi = grid.directions()
+    return np.stack([np.clip(hp.get_interp_val(one, theta, phi), 0.0, None) for one in kept])
 
 
 def margin_weights(
@@ -118,14 +236,8 @@ def margin_weights(
     Raises:
         ValueError: when no cell is far enough from the masked ones.
     """
-    masked = ~np.any(cells > 0.0, axis=0)
-    window = _padded(energy, domain.lmax)[multipoles(domain.lmax)[0]]
-    alm = domain.sht.analysis(masked.astype(float)) * window
-    seen = hp.alm2map(np.asarray(alm), domain.nside, lmax=domain.lmax)
-    kept = cells * margin(np.maximum(seen, masked))
-    theta, phi = grid.directions()
-    weights = np.stack([np.clip(hp.get_interp_val(one, theta, phi), 0.0, None) for one in kept])
-    return normalised(weights * grid.weights, scale, _width(domain.lmax, scale))
+    weights = margins(domain, cells, energy, grid) * grid.weights
+    return normalised(weights, scale, _width(domain.lmax, scale))
 
 
 def nearest_weights(
@@ -156,6 +268,12 @@ def _wavelet_energy(bank: SphereBank, scale: int) -> Float[np.ndarray, " ell"]:
     grid = GaussLegendre(max(2 * bank.band(scale), bank.order))
     real, imaginary = bank.coefficients(jnp.asarray(_point(bank.lmax)), scale, grid)
     return _zonal(jnp.mean(real**2 + imaginary**2, axis=0), grid)
+
+
+def _spin_energies(bank: SphereBank, scale: int) -> list[Float[np.ndarray, " ell"]]:
+    """Those of what makes a scalar of each angular harmonic of a modulus in the band of a scale."""
+    there = [spin for spin in bank.even if spin <= bank.band(scale)]
+    return [kernel_energy(bank.window(scale), spin) for spin in there]
 
 
 def _point(lmax: int) -> Complex[np.ndarray, " alm"]:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Inexact, Int
 from skysift.scattering.domain import Sphere
 from skysift.scattering.layout import Layout, Order
 from skysift.scattering.sphere.bank import SphereBank
+from skysift.scattering.sphere.moduli import Window
 from skysift.scattering.sphere.statistic import AbstractSphere
 from skysift.scattering.sphere.weights import SphereWeights
 from skysift.scattering.statistic import Moments, flattened, modulus, root
@@ -88,21 +89,21 @@ class SpherePhases(AbstractSphere, AbstractPhases):
         """See `AbstractStatistic`."""
         bank = self.bank
         found: dict[Order, list[Array]] = {table.order: [] for table in self.layout.tables}
-        waves: list[Array] = []
-        moduli: list[tuple[Array, int]] = []
+        rows = [(self.everywhere(fields), bank.lmax)]
+        powers, waves = [], []
         for scale in range(bank.scales):
-            real, imaginary = bank.coefficients(fields, scale)
+            real, imaginary = self.coefficients(fields, scale)
             power = jnp.einsum("bcdp,bedp->bcep", real, real)
             power += jnp.einsum("bcdp,bedp->bcep", imaginary, imaginary)
-            power = self.average(power / bank.directions, scale, degree=2)
+            power = self.average(power / bank.directions, scale)
+            powers.append(jnp.diagonal(power, axis1=-2, axis2=-1))
             envelope = root(real**2 + imaginary**2)
             average = self.average(jnp.mean(envelope, axis=-2), scale)
             found[Order.S1].append(average)
             pairs = _pairs(self.shape)
             found[Order.S11].append(power[..., pairs[:, 0], pairs[:, 1]])
-            parts = bank.harmonic_parts(self.centred(envelope, average, scale), scale)
-            moduli.append((parts.reshape(len(parts), -1, parts.shape[-1]), bank.grid(scale).lmax))
-            self._products(found, fields, moduli)
+            rows.append((self.parts(envelope, average, scale), bank.grid(scale).lmax))
+            self._products(found, rows)
             found[Order.PHASE] += self._phases(waves, fields)
             waves.append(jax.lax.complex(real, imaginary))
 
@@ -113,26 +114,23 @@ class SpherePhases(AbstractSphere, AbstractPhases):
             return flattened(jnp.concatenate(parts, axis=-1))
 
         tables = self.layout.tables[3:]
-        return (*self.first(fields), *(joined(found[table.order]) for table in tables))
+        return (*self.first(fields, powers), *(joined(found[table.order]) for table in tables))
 
-    def _products(
-        self, found: dict[Order, list[Array]], fields: Array, moduli: list[tuple[Array, int]]
-    ) -> None:
+    def _products(self, found: dict[Order, list[Array]], rows: list[tuple[Array, int]]) -> None:
         """Moments of the coarsest scale so far with moduli of its own and of finer scales."""
-        scale = len(moduli) - 1
+        scale = len(rows) - 2
         shape = self.shape
-        window = self.bank.window(scale)
-        gram = self.gram([(fields, self.bank.lmax), *moduli], scale, window, shape.channels)
+        gram = self.gram(rows, scale, Window.AMPLITUDE)
         first = shape.channels
         for fine in range(scale + 1):
-            rows = _mixed(shape)
+            mixed = _mixed(shape)
             order = Order.S01 if fine == scale else Order.C01
-            found[order].append(gram[..., first + rows[:, 0], rows[:, 1]])
+            found[order].append(gram[..., first + mixed[:, 0], mixed[:, 1]])
             first += shape.channels * len(shape.parts)
-        moduli = moduli if shape.moduli else moduli[-1:]
-        gram = self.gram(moduli, scale, (np.arange(window.size) > 0).astype(float), 0)
+        gram = self.gram(rows, scale, Window.WHOLE)
+        gram = gram[..., shape.channels :, shape.channels :]
         kinds = (shape.channels, len(shape.parts))
-        gram = gram.reshape(*gram.shape[:2], len(moduli), *kinds, len(moduli), *kinds)
+        gram = gram.reshape(*gram.shape[:2], scale + 1, *kinds, scale + 1, *kinds)
         # Parts of one harmonic go together, whatever the frame of the directions.
         same = jnp.einsum("brjapkep,pq->brjkaeq", gram, jnp.asarray(_harmonics(shape), gram.dtype))
         pairs = np.stack(np.triu_indices(shape.channels), axis=-1)
@@ -146,14 +144,14 @@ class SpherePhases(AbstractSphere, AbstractPhases):
         chosen = _turning(self.shape)
         found = []
         for fine, wave in enumerate(waves):
-            seen = jax.lax.complex(*self.bank.coefficients(fields, coarse, self.bank.grid(fine)))
+            seen = jax.lax.complex(*self.coefficients(fields, coarse, self.bank.grid(fine)))
             envelope = modulus(seen)
             turned = unit(seen, envelope)
             for _ in range(coarse - fine):
                 turned = turned**2
             values = jnp.conj(envelope * turned)
             products = jnp.real(jnp.einsum("bcdp,bedp->bcep", wave, values))
-            average = self.average(products / self.bank.directions, fine, coarse, degree=2)
+            average = self.average(products / self.bank.directions, fine, coarse)
             found.append(average[..., chosen[:, 0], chosen[:, 1]])
         return found
 

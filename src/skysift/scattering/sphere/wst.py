@@ -50,7 +50,7 @@ class SphereTransform(AbstractSphere, AbstractTransform):
             envelope = self._envelope(fields, scale)
             average = self.average(jnp.mean(envelope, axis=-2), scale)
             first.append(average)
-            powers.append(self.average(jnp.mean(envelope**2, axis=-2), scale, degree=2))
+            powers.append(self.average(jnp.mean(envelope**2, axis=-2), scale))
             second.append(self._second_layer(turned, scale) if turned else average[..., :0])
             centred = self.centred(envelope, average, scale)
             parts = bank.harmonic_parts(centred, scale)
@@ -62,10 +62,10 @@ class SphereTransform(AbstractSphere, AbstractTransform):
             parts = [one.reshape(*one.shape[:2], -1) for one in parts]
             return flattened(jnp.concatenate(parts, axis=-1))
 
-        return (*self.first(fields), joined(powers), joined(first), joined(second))
+        return (*self.first(fields, powers), joined(powers), joined(first), joined(second))
 
     def _envelope(self, alm: Array, scale: int) -> Float[Array, "... direction cell"]:
-        real, imaginary = self.bank.coefficients(alm, scale)
+        real, imaginary = self.coefficients(alm, scale)
         return root(real**2 + imaginary**2)
 
     def _second_layer(self, turned: list[Array], scale: int) -> Array:
