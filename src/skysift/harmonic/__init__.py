@@ -9,6 +9,7 @@ from skysift.harmonic.pseudo import PseudoSpectra as PseudoSpectra
 from skysift.harmonic.pseudo import spectra as spectra
 from skysift.harmonic.quadratic import QuadraticSpectra as QuadraticSpectra
 from skysift.harmonic.sht import SHT as SHT
+from skysift.harmonic.sht import Backend as Backend
 from skysift.harmonic.sht import multipoles as multipoles
 from skysift.harmonic.spectra import cross_cl as cross_cl
 from skysift.harmonic.spectra import gaussian_alm as gaussian_alm

@@ -1,8 +1,9 @@
-"""Linear maps that run in NumPy on the host, as JAX operations with every derivative."""
+"""Linear maps as JAX operations with every derivative, in NumPy on the host or in JAX itself."""
 
 from __future__ import annotations
 
 import abc
+import functools
 from typing import Any, Protocol
 
 import jax
@@ -19,6 +20,11 @@ class AbstractHostMap(abc.ABC):
     Subclasses are frozen and hashable: they are static parameters of a compiled function.
     """
 
+    @property
+    def traced(self) -> bool:
+        """Whether `evaluate` is written in JAX, to be compiled into what calls it."""
+        return False
+
     @abc.abstractmethod
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the result for the shape of an argument."""
@@ -28,8 +34,8 @@ class AbstractHostMap(abc.ABC):
         """Type of the result for the type of an argument."""
 
     @abc.abstractmethod
-    def evaluate(self, values: np.ndarray) -> np.ndarray:
-        """The map of one array; leading axes are independent."""
+    def evaluate(self, values: Any) -> Any:
+        """The map of one array, with `traced` of JAX; leading axes are independent."""
 
     @abc.abstractmethod
     def transpose(self) -> AbstractHostMap:
@@ -68,10 +74,19 @@ def _abstract(values: _Shaped, *, host: AbstractHostMap) -> ShapedArray:
 
 
 def _evaluate(values: jax.Array, *, host: AbstractHostMap) -> jax.Array:
+    if host.traced:
+        return _compiled(values, host)
     return jnp.asarray(host.evaluate(np.asarray(values)))
 
 
+@functools.partial(jax.jit, static_argnums=1)
+def _compiled(values: jax.Array, host: AbstractHostMap) -> jax.Array:
+    return host.evaluate(values)
+
+
 def _lower(ctx: Any, values: Any, *, host: AbstractHostMap) -> Any:
+    if host.traced:
+        return mlir.lower_fun(host.evaluate, multiple_results=False)(ctx, values)
     # Not `jax.pure_callback`: it puts the arguments on a device again before it calls, which waits
     # for the one thread that is calling where a process has a single core.
     result, _, _ = mlir.emit_python_callback(

@@ -1,24 +1,40 @@
 """Spherical-harmonic transforms between HEALPix maps and coefficients, differentiable.
 
-The transforms run in ducc0 (Reinecke & Seljebotn 2013, A&A 554, A112) on the CPU. The synthesis and
-its adjoint are exact transposes of one another, so each serves as derivative of the other.
+The transforms run in ducc0 (Reinecke & Seljebotn 2013, A&A 554, A112) on the CPU, or inside JAX.
+The synthesis and its adjoint are exact transposes of one another, so each serves as derivative of
+the other.
 """
 
 from __future__ import annotations
 
+import enum
 import functools
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import ducc0
 import healpy as hp
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Complex, Float, Int
 
+from skysift.harmonic import legendre
 from skysift.harmonic.host import AbstractHostMap, on_host
 
 ArrayT = TypeVar("ArrayT", np.ndarray, jax.Array)
+
+
+class Backend(enum.Enum):
+    """What transforms JAX arrays.
+
+    `DUCC` calls back to ducc0 on the CPU. `LEGENDRE` multiplies with tables inside JAX, on any
+    device, for nside up to 64 or so (`harmonic/legendre.py`).
+    """
+
+    DUCC = "ducc"
+    LEGENDRE = "legendre"
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,8 @@ class SHT:
     Args:
         nside: HEALPix resolution.
         lmax: largest multipole.
-        threads: of the transform, 0 for as many as the machine has.
+        threads: of the transform in ducc0, 0 for as many as the machine has.
+        backend: for JAX arrays; NumPy arrays are transformed by ducc0.
 
     Raises:
         ValueError: for an nside that is not a power of two, or a negative lmax.
@@ -49,6 +66,7 @@ class SHT:
     nside: int
     lmax: int
     threads: int = 0
+    backend: Backend = Backend.DUCC
 
     def __post_init__(self) -> None:
         if not hp.isnsideok(self.nside, nest=True):
@@ -130,6 +148,55 @@ class SHT:
             alm = alm + area * self.adjoint(maps - self.synthesis(alm, spin), spin)
         return alm
 
+    def least_squares(
+        self, maps: Float[ArrayT, "... cell"], spin: int = 0, tolerance: float | None = None
+    ) -> Complex[ArrayT, "... alm"]:
+        """Coefficients whose synthesis is closest to maps, by conjugate gradients.
+
+        Those that a map was made of, where it has no others: the quadrature alone misses a tenth
+        of the power of multipoles near three times nside. A linear map, and differentiated as one.
+
+        Args:
+            maps: `(..., cell)`, with spin 1 and 2 `(..., 2, cell)` of Q and U.
+            spin: 0, 1 or 2.
+            tolerance: of the residual of the normal equations over their right-hand side; 1e-10, in
+                single precision 1e-5, by default.
+
+        Returns:
+            `(..., alm)`, with spin 1 and 2 `(..., 2, alm)` of E and B.
+
+        Raises:
+            ValueError: for a spin other than 0, 1 and 2, a shape that does not fit, or an lmax that
+                the cells cannot tell.
+        """
+        _check(maps, "maps", self.npix, spin)
+        if self.lmax >= 3 * self.nside:
+            raise ValueError(
+                f"lmax: expected at most {3 * self.nside - 1}, which cells of nside {self.nside} "
+                f"can tell apart, got {self.lmax}. Use 3 * nside - 1."
+            )
+        values = jnp.asarray(maps)
+        if tolerance is None:
+            tolerance = 1e-5 if values.dtype == jnp.float32 else 1e-10
+        root = np.sqrt(_multiplicity(self)).astype(values.dtype)
+        area = 4.0 * np.pi / self.npix
+
+        def scaled(alm: Array) -> Array:
+            return area * jnp.stack([alm.real, alm.imag]) * root
+
+        def normal(parts: Array) -> Array:
+            alm = (parts[0] + 1j * parts[1]) / root
+            return scaled(self.adjoint(self.synthesis(alm, spin), spin))
+
+        def solve(one: Array) -> Array:
+            parts, _ = cg(normal, scaled(self.adjoint(one, spin)), tol=tolerance, maxiter=1000)
+            return (parts[0] + 1j * parts[1]) / root
+
+        inner = values.shape[-2:] if spin else values.shape[-1:]
+        found = jax.vmap(solve)(values.reshape(-1, *inner))
+        alm = found.reshape(*values.shape[: values.ndim - len(inner)], *found.shape[1:])
+        return cast("ArrayT", np.asarray(alm) if isinstance(maps, np.ndarray) else alm)
+
 
 def multipoles(lmax: int) -> tuple[Int[np.ndarray, " alm"], Int[np.ndarray, " alm"]]:
     """Multipoles l and m of each packed coefficient, m-major.
@@ -183,6 +250,7 @@ def _adjoint(sht: SHT, spin: int, maps: Float[np.ndarray, "... cell"]) -> np.nda
     return alm.reshape(*maps.shape[:-1], sht.size)
 
 
+@functools.lru_cache(maxsize=16)
 def _multiplicity(sht: SHT) -> Float[np.ndarray, " alm"]:
     """How often a packed coefficient counts: twice, as m and -m, but for m = 0."""
     weight = np.full(sht.size, 2.0)
@@ -191,12 +259,24 @@ def _multiplicity(sht: SHT) -> Float[np.ndarray, " alm"]:
 
 
 @dataclass(frozen=True)
-class _Synthesis(AbstractHostMap):
-    """The synthesis, or with `weighted` the transpose of the adjoint."""
+class _AbstractTransform(AbstractHostMap):
+    """One way between coefficients and maps, `weighted` or not.
+
+    JAX transposes without conjugation, and coefficients with m > 0 stand for two: the transpose of
+    one way is the other with weights, on conjugate coefficients.
+    """
 
     sht: SHT
     spin: int
     weighted: bool = False
+
+    @property
+    def traced(self) -> bool:
+        return self.sht.backend is Backend.LEGENDRE
+
+
+class _Synthesis(_AbstractTransform):
+    """The synthesis, or with `weighted` the transpose of the adjoint."""
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*shape[:-1], self.sht.npix)
@@ -204,24 +284,20 @@ class _Synthesis(AbstractHostMap):
     def dtype(self, dtype: np.dtype) -> np.dtype:
         return np.finfo(dtype).dtype
 
-    def evaluate(self, values: np.ndarray) -> np.ndarray:
+    def evaluate(self, values: ArrayT) -> ArrayT:
         if self.weighted:
-            # JAX transposes without conjugation: the transpose acts on the conjugate.
             weight = _multiplicity(self.sht).astype(self.dtype(values.dtype))
-            values = np.conj(values) / weight
-        return _synthesis(self.sht, self.spin, values)
+            values = values.conj() / weight
+        if isinstance(values, np.ndarray):
+            return _synthesis(self.sht, self.spin, values)
+        return legendre.synthesis(values, self.sht.nside, self.sht.lmax, self.spin)
 
     def transpose(self) -> AbstractHostMap:
         return _Adjoint(self.sht, self.spin, weighted=not self.weighted)
 
 
-@dataclass(frozen=True)
-class _Adjoint(AbstractHostMap):
+class _Adjoint(_AbstractTransform):
     """The adjoint of the synthesis, or with `weighted` the transpose of the synthesis."""
-
-    sht: SHT
-    spin: int
-    weighted: bool = False
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*shape[:-1], self.sht.size)
@@ -229,10 +305,13 @@ class _Adjoint(AbstractHostMap):
     def dtype(self, dtype: np.dtype) -> np.dtype:
         return np.result_type(dtype, np.complex64)
 
-    def evaluate(self, values: np.ndarray) -> np.ndarray:
-        alm = _adjoint(self.sht, self.spin, values)
+    def evaluate(self, values: ArrayT) -> ArrayT:
+        if isinstance(values, np.ndarray):
+            alm = _adjoint(self.sht, self.spin, values)
+        else:
+            alm = legendre.adjoint(values, self.sht.nside, self.sht.lmax, self.spin)
         if self.weighted:
-            return np.conj(alm) * _multiplicity(self.sht).astype(np.finfo(alm.dtype).dtype)
+            return alm.conj() * _multiplicity(self.sht).astype(np.finfo(alm.dtype).dtype)
         return alm
 
     def transpose(self) -> AbstractHostMap:
