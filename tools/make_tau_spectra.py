@@ -1,4 +1,4 @@
-"""Make the packaged spectra over the optical depth with CAMB (https://camb.info, tested with 2.0.5).
+"""Make the packaged spectra of all optical depths with CAMB (https://camb.info, tested with 2.0.5).
 
     python tools/make_tau_spectra.py src/skysift/data/tau_spectra.npz
 
@@ -17,7 +17,7 @@ import numpy as np
 
 LMAX = 383
 """Three times nside less one, at nside 128."""
-LOW, HIGH, NODES = 0.03, 0.08, 8
+LOW, HIGH, NODES = 0.03, 0.08, 12
 
 
 def spectra(tau: float) -> np.ndarray:
@@ -37,8 +37,8 @@ def spectra(tau: float) -> np.ndarray:
         **at_planck.TENSOR,
         WantScalars=False,
         WantTensors=True,
-        max_l_tensor=LMAX + 200,
-        max_eta_k_tensor=3.0 * (LMAX + 200),
+        max_l_tensor=at_planck.LMAX_TENSOR + 200,
+        max_eta_k_tensor=3.0 * (at_planck.LMAX_TENSOR + 200),
     )
     parameters.set_accuracy(AccuracyBoost=1.5)
     tensor = camb.get_results(parameters).get_tensor_cls(LMAX, CMB_unit="muK", raw_cl=True)
