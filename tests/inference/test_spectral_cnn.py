@@ -1,0 +1,149 @@
+from pathlib import Path
+
+import ducc0
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from skysift.inference.networks import learnt
+from skysift.inference.simulators import Observed
+from skysift.inference.spectral_cnn import (
+    Equiangular,
+    SpectralCNN,
+    SpectralShape,
+    clenshaw_curtis,
+)
+from skysift.maps import Stokes
+
+run = eqx.filter_jit(lambda network, observed: network(observed))
+learn = eqx.filter_jit(lambda network, observed, key: network.learning(observed, key))
+REFERENCE = Path(__file__).parents[1] / "reference/spectral_cnn.npz"
+
+
+def rebuilt(stokes: Stokes) -> tuple[SpectralCNN, Observed, dict[str, np.ndarray]]:
+    """The network with the weights of torch-harmonics-healpix, maps, and what it makes of them."""
+    with np.load(REFERENCE) as file:
+        held = {name.split(".", 1)[1]: file[name] for name in file if name[0] == stokes.value[0]}
+    shape = SpectralShape(2, stokes, blocks=2, channels=3, dropout=0.0, inpaint=stokes is Stokes.QU)
+    network = SpectralCNN(shape, jax.random.key(0))
+    for place in range(2):
+        weights = [held[f"before.blocks.{place}.weight_{part}"] for part in ("real", "imag")]
+        norm = f"before.batchnorms.{place}"
+        given = [np.stack(weights).swapaxes(-1, -2)]
+        given += [held[f"{norm}.{name}"] for name in ("weight", "bias")]
+        given += [held[f"{norm}.running_{name}"] for name in ("mean", "var")]
+        block = eqx.tree_at(
+            lambda b: (b.weights, b.factor, b.shift, b.mean.array, b.variance.array),
+            network.blocks[place],
+            tuple(map(jnp.asarray, given)),
+        )
+        network = eqx.tree_at(lambda n, at=place: n.blocks[at], network, block)
+    head = tuple(jnp.asarray(held[f"before.fc.0.{name}"]) for name in ("weight", "bias"))
+    network = eqx.tree_at(lambda n: (n.dense.weight, n.dense.bias), network, head)
+    maps = held["maps"]
+    mask = np.ones((3, 48), bool) if stokes is Stokes.I else maps[:, 2] > 0
+    return network, Observed(jnp.asarray(maps[:, : len(stokes)]), jnp.asarray(mask)), held
+
+
+@pytest.mark.parametrize("stokes", [Stokes.I, Stokes.QU])
+def test_numbers_are_those_of_torch_harmonics_healpix(stokes):
+    network, observed, held = rebuilt(stokes)
+    np.testing.assert_allclose(run(network, observed), held["evaluated"], atol=3e-6)
+    numbers, moved = learn(network, observed, jax.random.key(0))
+    np.testing.assert_allclose(numbers, held["trained"], atol=3e-5)
+    for place, block in enumerate(moved.blocks):
+        after = f"after.batchnorms.{place}.running"
+        np.testing.assert_allclose(block.mean.value, held[f"{after}_mean"], atol=1e-6)
+        np.testing.assert_allclose(block.variance.value, held[f"{after}_var"], rtol=1e-5)
+
+
+def test_transforms_are_duccs():
+    grid = Equiangular(8, 10)
+    m, ell = np.triu_indices(9, 0, 11)
+    parts = np.random.default_rng(0).standard_normal((2, 9, 11))
+    parts[1, [0, 8]] = 0.0
+    alm = np.zeros((1, 66), complex)
+    # ducc0 counts the last m of the nodes twice, as m and -m
+    alm[0, m * (21 - m) // 2 + ell] = (parts[0] + 1j * parts[1])[m, ell] * np.where(
+        m == 8, 0.5, 1.0
+    )
+    expected = ducc0.sht.synthesis_2d(
+        alm=alm, spin=0, lmax=10, geometry="CC", ntheta=8, nphi=16, mmax=10
+    )
+    np.testing.assert_allclose(grid.synthesis(jnp.asarray(parts)), expected[0], atol=1e-12)
+
+
+def test_the_analysis_undoes_the_synthesis_of_few_multipoles():
+    grid = Equiangular(12, 5)
+    parts = np.triu(np.random.default_rng(1).standard_normal((3, 2, 6, 6)))
+    parts[:, 1, 0] = 0.0
+    found = grid.analysis(grid.synthesis(jnp.asarray(parts)))
+    np.testing.assert_allclose(found, parts, atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 9])
+def test_weights_integrate_polynomials(count):
+    nodes = np.cos(np.arange(count) * np.pi / (count - 1))
+    for degree in range(count):
+        expected = (1.0 - (-1.0) ** (degree + 1)) / (degree + 1)
+        assert clenshaw_curtis(count) @ nodes**degree == pytest.approx(expected, abs=1e-13)
+
+
+def test_derivatives_of_transforms():
+    grid = Equiangular(4, 4)
+    maps = jax.random.normal(jax.random.key(2), (4, 8), float)
+    check_grads(grid.analysis, (maps,), order=1, modes=["rev"], eps=1e-3)
+
+
+def test_one_map_is_as_many_and_calibration_takes_the_moments_of_maps():
+    network, observed, _ = rebuilt(Stokes.QU)
+    network = network.calibrated(observed)
+    numbers = run(network, observed)
+    one = Observed(observed.values[1:2], observed.mask[1:2])
+    np.testing.assert_allclose(run(network, one)[0], numbers[1], atol=1e-5)
+    batch, _ = learn(network, observed, jax.random.key(0))
+    # but for the n / (n - 1) of the running variance
+    np.testing.assert_allclose(batch, numbers, atol=0.05)
+
+
+def test_dropout_keeps_the_mean_and_is_only_for_training():
+    shape = SpectralShape(2, Stokes.I, blocks=1, channels=2, numbers=4000, dropout=0.4)
+    network = SpectralCNN(shape, jax.random.key(3))
+    maps = jax.random.normal(jax.random.key(4), (4, 1, 48), jnp.float32)
+    observed = Observed(maps, jnp.ones((4, 48), bool))
+    network = network.calibrated(observed)
+    numbers, _ = learn(network, observed, jax.random.key(5))
+    other, _ = learn(network, observed, jax.random.key(6))
+    positive = run(network, observed) > 1e-2
+    assert float(jnp.mean(numbers[positive] == 0.0)) == pytest.approx(0.4, abs=0.03)
+    assert not np.array_equal(numbers, other)
+    assert float(numbers.mean() / run(network, observed).mean()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_running_means_are_not_trained():
+    network, observed, _ = rebuilt(Stokes.I)
+    trained, kept = eqx.partition(network, learnt(network))
+
+    def loss(values):
+        return jnp.sum(eqx.combine(values, kept)(observed) ** 2)
+
+    slope = eqx.filter_jit(jax.grad(loss))(trained)
+    assert slope.blocks[0].mean.array is None
+    assert all(float(abs(leaf).max()) > 0.0 for leaf in jax.tree.leaves(slope))
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="inpaint: expected False for temperature"):
+        SpectralShape(2, Stokes.I, inpaint=True)
+    with pytest.raises(ValueError, match="dropout: expected 0 or more, below 1"):
+        SpectralShape(2, Stokes.I, dropout=1.0)
+    with pytest.raises(ValueError, match="expected positive"):
+        SpectralShape(2, Stokes.I, blocks=0)
+    with pytest.raises(ValueError, match="rings: expected 2 or more"):
+        Equiangular(1, 4)
+    network, observed, _ = rebuilt(Stokes.I)
+    with pytest.raises(ValueError, match="observed: expected maps of shape"):
+        network(Observed(observed.values[:, :, :12], observed.mask[:, :12]))
