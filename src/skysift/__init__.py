@@ -8,6 +8,7 @@ import jax
 
 jax.config.update("jax_enable_x64", True)
 
+from skysift import inference as inference  # noqa: E402
 from skysift import resample as resample  # noqa: E402
 from skysift import scattering as scattering  # noqa: E402
 from skysift.compsep import GaussianPrior as GaussianPrior  # noqa: E402

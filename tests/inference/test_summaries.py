@@ -1,0 +1,97 @@
+"""Fixed summaries, against healpy, the exact score, and limits of memory."""
+
+import healpy as hp
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from skysift.grid import Grid
+from skysift.harmonic import multipoles
+from skysift.inference.likelihood import PixelLikelihood
+from skysift.inference.regions import RandomCaps, Shared, cap
+from skysift.inference.simulators import GaussianSky, Split, t1, t2, t4
+from skysift.inference.summaries import Filter, Filtered
+from skysift.inference.theory import PolarisationPeaks, TemperaturePeak
+
+
+def test_exact_filters_find_the_spectra_that_maps_were_made_of():
+    for single in (t1(nside=4), t2(nside=4)):
+        simulator = single.in_double()
+        parameters, observed = simulator.batch(Split.TEST.key(3), 2)
+        told = Filtered.of(simulator)(observed)
+        low = 0 if len(simulator.stokes) == 1 else 2
+        maps = np.asarray(observed.values)
+        if len(simulator.stokes) == 1:
+            alm = simulator.sht.least_squares(jnp.asarray(maps[:, 0]), tolerance=1e-12)[:, None]
+        else:
+            alm = simulator.sht.least_squares(jnp.asarray(maps), spin=2, tolerance=1e-12)
+        expected = [[np.log(hp.alm2cl(np.array(one))[low:]) for one in two] for two in alm]
+        np.testing.assert_allclose(told.reshape(2, len(alm[0]), -1), np.array(expected), atol=3e-3)
+        assert parameters.shape == (2, simulator.prior.size)
+
+
+def test_powers_of_weighted_modes_make_the_exact_score():
+    region = Shared(Grid.from_mask(cap(0.3, 4)))
+    simulator = GaussianSky(PolarisationPeaks(11), 4, noise=0.3, region=region).in_double()
+    fiducial = np.array([7.0, 9.0])
+    summary = Filtered.of(simulator, fiducial)
+    assert summary.kind is Filter.INVERSE_COVARIANCE
+    _, observed = simulator.batch(Split.TEST.key(0), 3)
+    likelihood = PixelLikelihood(simulator)
+    values, step = likelihood.values(observed.values), 1e-4
+    points = fiducial + step * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
+    logs = likelihood(values, points)
+    scores = np.stack([logs[:, 0] - logs[:, 1], logs[:, 2] - logs[:, 3]], axis=-1) / (2 * step)
+    powers = np.exp(np.asarray(summary(observed))).reshape(3, 3, 10)[:, :2]
+    slope = np.asarray(jax.jacfwd(simulator.theory)(jnp.asarray(fiducial)))[:, 2:]
+    weight = 0.5 * (2 * np.arange(2, 12) + 1.0)
+    found = np.einsum("nfl,flp,l->np", powers, slope, weight)
+    # They differ by the mean, which is the same for all maps.
+    np.testing.assert_allclose(found - found[0], scores - scores[0], rtol=1e-3, atol=1e-3)
+
+
+def test_analysis_and_masked_powers_are_those_of_healpy():
+    simulator = GaussianSky(TemperaturePeak(11), 4, region=RandomCaps(0.5))
+    _, observed = simulator.batch(Split.TEST.key(0), 1)
+    told = np.asarray(Filtered.of(simulator)(observed))[0]
+    npix = 192
+    for found, one in zip(
+        told.reshape(2, 12), (observed.values[0, 0], observed.mask[0]), strict=True
+    ):
+        alm = hp.map2alm(np.asarray(one, float), lmax=11, iter=0) * npix / (4.0 * np.pi)
+        np.testing.assert_allclose(found, np.log(hp.alm2cl(alm) + 1e-6), rtol=2e-3, atol=2e-3)
+    full = GaussianSky(TemperaturePeak(11), 4)
+    _, observed = full.batch(Split.TEST.key(0), 1)
+    told = np.asarray(Filtered.of(full, kind=Filter.ANALYSIS)(observed))[0]
+    alm = hp.map2alm(np.asarray(observed.values[0, 0], float), lmax=11, iter=3)
+    np.testing.assert_allclose(told, np.log(hp.alm2cl(alm)), rtol=2e-3, atol=2e-3)
+
+
+def test_correlation_of_e_and_b_is_told():
+    simulator = t2(nside=4)
+    summary = Filtered.of(simulator, cross=True)
+    sht = simulator.sht
+    ell, _ = multipoles(11)
+    rng = np.random.default_rng(0)
+    e = np.where(ell >= 2, rng.standard_normal(ell.size) + 0j, 0.0)
+    maps = jnp.asarray(sht.synthesis(np.stack([e, -0.5 * e]), spin=2), jnp.float32)[None]
+    observed = type(simulator.batch(Split.TEST.key(0), 1)[1])(maps, jnp.ones((1, 192), bool))
+    told = np.asarray(summary(observed))[0].reshape(3, 10)
+    np.testing.assert_allclose(told[1] - told[0], np.log(0.25), atol=0.01)
+    np.testing.assert_allclose(told[2], np.log(0.001), atol=0.5)
+
+
+def test_best_kinds_are_chosen():
+    assert Filtered.of(t1(noise=5.0, nside=4)).kind is Filter.INVERSE_COVARIANCE
+    assert Filtered.of(t2(0.3, nside=4, random_caps=True)).kind is Filter.PSEUDO
+    assert Filtered.of(t4(nside=32, depth=6.0)).kind is Filter.ANALYSIS
+
+
+def test_filters_that_are_too_large_are_refused():
+    with pytest.raises(ValueError, match=r"expected filters of at most 200 MB.*Filter\.ANALYSIS"):
+        Filtered.of(t1(nside=64), kind=Filter.EXACT)
+    with pytest.raises(ValueError, match="kind: expected PSEUDO"):
+        Filtered.of(t2(0.3, nside=4), kind=Filter.EXACT)
+    with pytest.raises(ValueError, match="INVERSE_COVARIANCE"):
+        Filtered.of(t2(0.3, nside=4, random_caps=True), kind=Filter.INVERSE_COVARIANCE)
