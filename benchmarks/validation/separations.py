@@ -528,7 +528,9 @@ def page(results: dict[str, dict]) -> str:
         lines += [f"{one['draws']} draws; {seconds} s; steps: {steps}."]
         if "seconds of pywph" in trials[0]:
             seconds = " and ".join(f"{trial['seconds of pywph']:.0f}" for trial in trials)
-            lines += [f"pywph (5 draws in each evaluation, 40 iterations): {seconds} s."]
+            lines += [
+                f"pywph (5 new draws in each evaluation, 40 iterations at most): {seconds} s."
+            ]
         lines += ["", "| constraint | loss at the end | loss of the truth |", "| --- | --- | --- |"]
         for key in trials[0]["losses"]:
             ends = ", ".join(f"{trial['losses'][key][-1]:.2f}" for trial in trials)
@@ -547,14 +549,21 @@ def page(results: dict[str, dict]) -> str:
                         mean_and_error([trial[channel][kind][what][number] for trial in trials])
                         for kind in kinds
                     ]
-                    first = f"{each[0][0]:.2f} ± {each[0][1]:.2f}"
+                    first = f"{each[0][0]:.2f}"
+                    if len(trials) > 1:
+                        first += f" ± {each[0][1]:.2f}"
                     cells.append(", ".join([first, *(f"{mean:.2f}" for mean, _ in each[1:])]))
                 lines += [
                     f"| {channel}, {low:.0f} to {high:.0f} | {ratio:.2g} | {' | '.join(cells)} |"
                 ]
-        lines += ["", "From deterministic to statistical (correlation 0.5) at a signal-to-noise of"]
         where = {channel: transition(trials, channel) for channel in one["channels"]}
-        lines += [", ".join(f"{at:.2g} ({channel})" for channel, at in where.items()) + "."]
+        found = [f"{at:.2g} ({channel})" for channel, at in where.items() if np.isfinite(at)]
+        if found:
+            lines += [
+                "",
+                "From deterministic to statistical (correlation 0.5) at a signal-to-noise",
+            ]
+            lines += [f"of {', '.join(found)}."]
         lines += [
             "",
             "Rms offset of the statistics of each order from those of the truth, in units",
