@@ -17,3 +17,12 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
 # A shell starts what it puts into the background with SIGINT ignored, and so would be all that the
 # tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def compiled_anew() -> None:
+    """Code compiled as in other processes, so that they find the same bits."""
+    jax.clear_caches()

@@ -13,7 +13,7 @@ from skysift.execute.threads import available_cores
 
 
 @pytest.fixture(scope="module")
-def serial():
+def serial(compiled_anew):
     """What the same tasks give in this process, with all its threads."""
     outcomes = Serial().run(chores.do, [("cholesky", 300), ("separation", 0)])
     return {"cholesky": outcomes[0].value, "separation": outcomes[1].value}

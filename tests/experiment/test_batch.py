@@ -17,7 +17,7 @@ from skysift.store.run import Run
 
 
 @pytest.fixture(scope="module")
-def sky(tmp_path_factory):
+def sky(tmp_path_factory, compiled_anew):
     folder = tmp_path_factory.mktemp("sky") / "sky"
     command = ["simulate", "c1d1s1", "--nside", "8", "--seed", "3", "-q", "-o", str(folder)]
     assert main(command) == 0

@@ -1,8 +1,8 @@
-"""Make spectral_cnn.npz: what small SpectralCNNs of torch-harmonics-healpix give.
+"""Make tests/reference/spectral_cnn.npz: what small SpectralCNNs of torch-harmonics-healpix give.
 
-The script runs in the environment of `benchmarks/peers/spectral_cnn.py`:
+The script runs in the environment of `spectral_cnn.py` beside it:
 
-    python make_spectral_cnn.py spectral_cnn.npz
+    python spectral_cnn_reference.py tests/reference/spectral_cnn.npz
 
 For temperature (I) and inpainted polarisation (QU) at nside 2 the file holds maps, the state before
 training, the numbers before the last layer of the head in evaluation and in training (without
