@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -74,17 +76,17 @@ def test_truth_at_another_reference_is_the_emission_there():
 
 
 def test_mask_keeps_cells_of_the_full_sky():
+    # Emission of fewer cells is vectorised otherwise: the last bit is the processor's.
+    same = partial(np.testing.assert_allclose, rtol=1e-13)
     mask = np.abs(Grid(4).lonlat()[1]) > 30
     whole, cut = simulate("c1d1s1", nside=4), simulate("c1d1s1", nside=4, mask=mask)
-    np.testing.assert_array_equal(cut.maps.values, np.asarray(whole.maps.values)[..., mask])
+    same(cut.maps.values, np.asarray(whole.maps.values)[..., mask])
     np.testing.assert_array_equal(
         cut.truth.parameters["beta_dust"], whole.truth.parameters["beta_dust"][mask]
     )
     later = whole.masked(mask)
-    np.testing.assert_array_equal(later.maps.values, cut.maps.values)
-    np.testing.assert_array_equal(
-        later.truth.components["dust"].values, cut.truth.components["dust"].values
-    )
+    same(later.maps.values, cut.maps.values)
+    same(later.truth.components["dust"].values, cut.truth.components["dust"].values)
     assert cut.maps.grid == later.truth.components["cmb"].grid
 
 
