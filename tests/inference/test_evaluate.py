@@ -13,6 +13,7 @@ from skysift.inference.mixture import Mixture
 from skysift.inference.model import Family
 from skysift.inference.posterior import Posterior
 from skysift.inference.prior import Parameter, Prior
+from skysift.inference.regions import RandomCaps
 from skysift.inference.simulators import t3
 
 from .averages import DEVIATION, PRIOR, exact, levels
@@ -100,3 +101,13 @@ def test_maps_of_another_family_are_refused():
     with pytest.raises(ValueError, match="n: expected 20 or more"):
         evaluate(Known(), levels(), n=3)
     assert _is_plain(t3(nside=4))
+
+
+def test_other_masks_than_those_of_the_training_are_told():
+    simulator = levels(RandomCaps(0.9))
+    with pytest.warns(
+        UserWarning, match="simulator: expected the cells that the model was trained"
+    ):
+        found = evaluate(Known(), simulator, n=250)
+    # Cells that are not seen are zero: the level seems lower.
+    assert found.biases[1].mean[0] < -5.0 * found.biases[1].uncertainty[0]

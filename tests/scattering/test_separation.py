@@ -85,6 +85,16 @@ def test_power_is_that_of_the_data_less_that_of_the_contamination():
         np.testing.assert_allclose(there, seen - added, rtol=0.05)
 
 
+def test_what_no_signal_can_meet_is_not_waited_for():
+    """The data have less power in the last bin than the contamination alone."""
+    statistic = PowerSpectrum.plane(SHAPE, 8)
+    found = scattering.separate(DATA, WhiteNoise(NOISE), statistic, seed=1, draws=64)
+    losses = found.history["total"]
+    assert found.status is Status.CONVERGED
+    assert Descent.tolerance < losses[-1] <= 1.0
+    assert losses[-1] >= (1.0 - Descent.settled) * losses[-2]
+
+
 def test_losses_fall_to_the_scatter(found):
     losses = found.history["total"]
     assert losses[0] > 20.0

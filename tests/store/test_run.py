@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from skysift.store import files
+from skysift import files
+from skysift.files import atomic, require_space
 from skysift.store.dataset import read_dataset, write_dataset
-from skysift.store.files import atomic, require_space
 from skysift.store.manifest import Manifest
 from skysift.store.run import Run, drafted, finished_run
 from skysift.store.table import RunsTable

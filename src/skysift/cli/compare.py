@@ -59,10 +59,10 @@ def compare(
 
 
 def _write(folder: Path, result: Comparison) -> None:
+    from skysift.files import atomic
     from skysift.report.compare_page import comparison_figures, comparison_sheet
     from skysift.report.sheet import write_sheet
     from skysift.report.style import png
-    from skysift.store.files import atomic
 
     figures = comparison_figures(result)
     for name, (_, _, figure) in figures.items():

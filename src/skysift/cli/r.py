@@ -179,11 +179,11 @@ def r_table(result: TensorRatio, source: Path, output: Path | None) -> Table:
 
 
 def _write(folder: Path, result: TensorRatio, source: Path) -> None:
+    from skysift.files import atomic
     from skysift.report import r_figures
     from skysift.report.r_page import render_r
     from skysift.report.style import png
     from skysift.store.dataset import write_dataset
-    from skysift.store.files import atomic
 
     write_dataset(folder / TABLE, result.to_dataset())
     page = render_r(result, source=str(source), command=typed_command())

@@ -38,7 +38,7 @@ def report(
             from, if it is still there and unchanged.
         debug: show where an error came from.
     """
-    from skysift.store.files import explained
+    from skysift.files import explained
     from skysift.store.run import REPORT, Run
 
     stored = Run.open(run)

@@ -96,9 +96,9 @@ def validate(
     options = Options(debug=debug, quiet=quiet)
     options.set_up()
     from skysift.experiment.validation import validate as checked
+    from skysift.files import explained
     from skysift.report.sheet import Origin
     from skysift.report.validation import write_validation_page
-    from skysift.store.files import explained
     from skysift.store.run import Run
 
     stored = Run.open(run)

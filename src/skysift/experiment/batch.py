@@ -28,8 +28,8 @@ from skysift.experiment.realisations import monte_carlo_of
 from skysift.experiment.runs import Order, separation_run
 from skysift.experiment.sets import Variant, parse_seeds
 from skysift.experiment.text import from_mapping, to_text
+from skysift.files import atomic
 from skysift.store.dataset import read_dataset, write_dataset
-from skysift.store.files import atomic
 from skysift.store.run import Run
 
 _DIGITS = 6

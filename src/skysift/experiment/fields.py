@@ -18,11 +18,11 @@ from jaxtyping import Float
 from skysift.experiment.sample_choice import pick
 from skysift.experiment.sample_files import listing, opened
 from skysift.experiment.text import unknown
+from skysift.files import atomic
 from skysift.grid import Grid
 from skysift.healpix_file import read_tables
 from skysift.healpix_table import Frame, MapFormat
 from skysift.maps import unseen_to_nan
-from skysift.store.files import atomic
 from skysift.store.fits import Column, Precision, write_columns
 
 if TYPE_CHECKING:

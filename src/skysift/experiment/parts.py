@@ -21,11 +21,11 @@ from skysift.experiment.cell_values import CellValues
 from skysift.experiment.config import Estimate
 from skysift.experiment.recipe import Recipe
 from skysift.experiment.samples import Samples
+from skysift.files import atomic
 from skysift.resample import NotConverged, Regions, cells_of
 from skysift.resample.observations import harmonic_mean
 from skysift.resample.regional import NO_CELLS
 from skysift.store.dataset import read_dataset, write_dataset
-from skysift.store.files import atomic
 
 _NPT = 9  # links per sample for which the halo of regions is by default
 

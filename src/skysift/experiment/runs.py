@@ -11,7 +11,7 @@ from skysift.experiment.config import SeparateExperiment
 from skysift.experiment.fingerprint import Fingerprint
 from skysift.experiment.problem import Problem
 from skysift.experiment.text import to_text
-from skysift.store.files import require_space
+from skysift.files import require_space
 from skysift.store.manifest import Fact, Manifest
 from skysift.store.products import read_truth, write_separation
 from skysift.store.run import EXPERIMENT, REPORT, Draft, Run, drafted, finished_run, require_apart

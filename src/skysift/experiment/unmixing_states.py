@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from skysift.files import atomic
 from skysift.scattering.domain import AbstractDomain
 from skysift.scattering.separation.contamination import AbstractContamination, Ensemble
 from skysift.scattering.separation.descent import State, Status
-from skysift.store.files import atomic
 
 _DRAWS = "draws.npy"
 

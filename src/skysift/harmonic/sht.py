@@ -25,6 +25,9 @@ from skysift.harmonic.host import AbstractHostMap, on_host
 
 ArrayT = TypeVar("ArrayT", np.ndarray, jax.Array)
 
+_TABLES_TO = 32
+"""Largest nside at which products with tables are faster than ducc0 on a CPU."""
+
 
 class Backend(enum.Enum):
     """What transforms JAX arrays.
@@ -35,6 +38,16 @@ class Backend(enum.Enum):
 
     DUCC = "ducc"
     LEGENDRE = "legendre"
+
+    @staticmethod
+    def suited(nside: int) -> Backend:
+        """The faster one on the default device, measured up to nside 64 on a CPU.
+
+        Args:
+            nside: of the maps.
+        """
+        small = nside <= _TABLES_TO or jax.default_backend() != "cpu"
+        return Backend.LEGENDRE if small else Backend.DUCC
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ import importlib
 import inspect
 import io
 import json
-import os
-import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+
+from skysift.files import atomic
 
 _MAGIC = b"skysift inference\n"
 _VERSION = 1
@@ -100,7 +100,9 @@ def decode(told: Any, key: Any = None) -> Any:
         if "key" in inspect.signature(made).parameters:
             arguments["key"] = jax.random.key(0) if key is None else key
         return made(**arguments)
-    raise ValueError(f"header: expected what skysift writes, got {sorted(told)}.")
+    raise ValueError(
+        f"header: expected what skysift writes, got {sorted(told)}. Train the model again."
+    )
 
 
 def digest(told: Any) -> str:
@@ -116,6 +118,10 @@ def write(path: Path, kind: str, header: dict[str, Any], arrays: Any) -> None:
         kind: what the file is, looked at when it is read.
         header: what JSON can hold.
         arrays: tree, of which other leaves than arrays are left out.
+
+    Raises:
+        ValueError: if the folder cannot be written.
+        DiskFull: if the disk is full.
     """
     stream = io.BytesIO()
     eqx.tree_serialise_leaves(stream, eqx.filter(arrays, eqx.is_array))
@@ -127,18 +133,8 @@ def write(path: Path, kind: str, header: dict[str, Any], arrays: Any) -> None:
         "sha256": hashlib.sha256(payload).hexdigest(),
         "header": header,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_MAGIC + json.dumps(said).encode() + b"\n" + payload)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic(path) as temporary:
+        temporary.write_bytes(_MAGIC + json.dumps(said).encode() + b"\n" + payload)
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, Any], bytes]:
@@ -153,7 +149,9 @@ def read(path: Path, kind: str) -> tuple[dict[str, Any], bytes]:
     """
     raw = path.read_bytes()
     if not raw.startswith(_MAGIC):
-        raise ValueError(f"{path}: expected a file of skysift.inference, got another.")
+        raise ValueError(
+            f"{path}: expected a file of skysift.inference, got another. Check the path."
+        )
     head, _, payload = raw[len(_MAGIC) :].partition(b"\n")
     try:
         said = json.loads(head)
@@ -166,7 +164,7 @@ def read(path: Path, kind: str) -> tuple[dict[str, Any], bytes]:
             "again, or use the version of skysift that wrote it."
         )
     if found != kind:
-        raise ValueError(f"{path}: expected a {kind}, got a {found}.")
+        raise ValueError(f"{path}: expected a {kind}, got a {found}. Check the path.")
     if said["bytes"] != len(payload) or said["sha256"] != hashlib.sha256(payload).hexdigest():
         raise _damaged(path)
     return said["header"], payload

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -158,9 +159,7 @@ class Evaluation:
 
     @property
     def _relative(self) -> Float[np.ndarray, "map parameter"]:
-        off = np.abs(self.means - self.truths)
-        with np.errstate(divide="ignore"):
-            return 100.0 * np.where(self.prior.low > 0.0, off / self.truths, np.inf)
+        return self.prior.relative(self.means - self.truths, self.truths)
 
     def _columns(self) -> dict[str, np.ndarray]:
         columns = {
@@ -201,6 +200,9 @@ def evaluate(
 
     Raises:
         ValueError: for fewer than 20 maps, or maps that the model is not for.
+
+    Warns:
+        UserWarning: for maps of which other cells are seen than in training.
     """
     if n < 20:
         raise ValueError(f"n: expected 20 or more, got {n}. Say n=1000.")
@@ -281,3 +283,10 @@ def _check_family(model: Model, simulator: AbstractSimulator) -> None:
                 f"simulator: expected {name} {getattr(own, name)}, as the model was trained on, "
                 f"got {getattr(other, name)}. Evaluate it on maps that it is for."
             )
+    if own.region != other.region:
+        warnings.warn(
+            f"simulator: expected the cells that the model was trained on "
+            f"({type(own.region).__name__}), got others ({type(other.region).__name__}). The table "
+            "says how wrong it is there. Train a model with these masks.",
+            stacklevel=3,
+        )

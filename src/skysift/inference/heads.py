@@ -396,4 +396,4 @@ def _checked(numbers: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.nd
 def _check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
-            raise ValueError(f"{name}: expected 1 or more, got {count}.")
+            raise ValueError(f"{name}: expected 1 or more, got {count}. Leave it out.")

@@ -190,11 +190,10 @@ def fisher_limit(simulator: GaussianSky, *, scaled: bool = False, nodes: int = 3
         for point in points
     ]
     variance = np.array([np.diag(np.linalg.inv(matrix)) for matrix in matrices])
-    with np.errstate(divide="ignore"):
-        relative = np.where(prior.low > 0.0, np.sqrt(2.0 / np.pi * variance) / points, np.inf)
+    relative = prior.relative(np.sqrt(2.0 / np.pi * variance), points)
     return Limit(
         prior,
-        100.0 * weights @ relative,
+        weights @ relative,
         np.zeros(prior.size),
         np.sqrt(weights @ variance),
         Method.FISHER_SCALED if scaled else Method.FISHER,
@@ -229,14 +228,13 @@ def fisher(
 def _limit(prior: Prior, truths: Array, parts: list, method: Method) -> Limit:
     means, deviations = (np.concatenate(one) for one in zip(*parts, strict=True))
     posteriors = Posteriors(np.asarray(truths), means, deviations)
-    off = np.abs(means - posteriors.truths)
-    with np.errstate(divide="ignore"):
-        relative = 100.0 * np.where(prior.low > 0.0, off / posteriors.truths, np.inf)
-    reaching = np.where(prior.low > 0.0, off / posteriors.truths, 0.0)
+    off = means - posteriors.truths
+    relative = prior.relative(off, posteriors.truths)
+    finite = np.where(np.isfinite(relative), relative, 0.0)
     return Limit(
         prior,
         relative.mean(axis=0),
-        100.0 * reaching.std(axis=0, ddof=1) / np.sqrt(len(off)),
+        finite.std(axis=0, ddof=1) / np.sqrt(len(off)),
         np.sqrt(np.mean(off**2, axis=0)),
         method,
         posteriors,

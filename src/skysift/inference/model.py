@@ -125,11 +125,6 @@ class Model:
         members: trained, stacked; their densities are averaged.
         family: the maps it is for.
         figures: what training found, as JSON can hold it.
-
-    Examples:
-        >>> import skysift as ss  # doctest: +SKIP
-        >>> model = ss.inference.load("t1-noise0")  # doctest: +SKIP
-        >>> model(maps).mean  # doctest: +SKIP
     """
 
     network: Network
@@ -262,7 +257,7 @@ class Model:
         if values.ndim != 3 or values.shape[1] != len(stokes) or not len(values):
             raise ValueError(
                 f"maps: expected shape (map, {len(stokes)}, {npix}) or ({len(stokes)}, {npix}) of "
-                f"Stokes {stokes.value}, got {values.shape}."
+                f"Stokes {stokes.value}, got {values.shape}. Stack maps along the first axis."
             )
         return _in_ring(values, nside) if ordering is Ordering.NESTED else values
 
@@ -307,7 +302,7 @@ def load(name: str | Path) -> Model:
     """A trained model.
 
     Args:
-        name: of a packaged model, for instance `t2-fsky1.0`, or a file.
+        name: of a packaged model, or a file.
 
     Raises:
         ValueError: for no such model, or a file that is damaged or of another version.
@@ -316,7 +311,10 @@ def load(name: str | Path) -> Model:
         if path is not None and path.is_file():
             return Model.read(path)
     known = ", ".join(sorted(packaged())) or "none"
-    raise ValueError(f"name: expected a file, or a packaged model ({known}), got {str(name)!r}.")
+    raise ValueError(
+        f"name: expected a file, or a packaged model ({known}), got {str(name)!r}. Check the path, "
+        "or train one (`train`)."
+    )
 
 
 def packaged() -> dict[str, Path]:

@@ -157,7 +157,7 @@ class HarmonicShape:
 
     def __post_init__(self) -> None:
         if not all(width > 0 for width in self.widths):
-            raise ValueError(f"widths: expected positive numbers, got {self.widths}.")
+            raise ValueError(f"widths: expected positive numbers, got {self.widths}. Say (8, 8).")
         largest = 3 * self.nside - 1
         if not 2 <= self.outer.sht.lmax <= largest:
             raise ValueError(
@@ -187,10 +187,7 @@ class HarmonicShape:
         return {Stokes.I: (1, 0), Stokes.QU: (1, 1), Stokes.IQU: (2, 1)}[self.stokes]
 
     def _sht(self, lmax: int) -> SHT:
-        backend = self.backend
-        if backend is None:
-            backend = Backend.LEGENDRE if self.nside <= _TABLES_TO else Backend.DUCC
-        return SHT(self.nside, lmax, backend=backend)
+        return SHT(self.nside, lmax, backend=self.backend or Backend.suited(self.nside))
 
 
 class HarmonicNetwork(AbstractNetwork):

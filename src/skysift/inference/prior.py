@@ -110,6 +110,18 @@ class Prior:
         slack = 1e-6 * (self.high - self.low)
         return np.all((values >= self.low - slack) & (values <= self.high + slack), axis=-1)
 
+    def relative(
+        self, off: Float[np.ndarray, "map parameter"], truths: Float[np.ndarray, "map parameter"]
+    ) -> Float[np.ndarray, "map parameter"]:
+        """|off| / truth [%]; infinite for parameters that may be zero.
+
+        Args:
+            off: errors.
+            truths: of the parameters.
+        """
+        safe = np.where(self.low > 0.0, truths, 1.0)
+        return np.where(self.low > 0.0, 100.0 * np.abs(off) / safe, np.inf)
+
     def check(self, parameters: Float[np.ndarray | Array, "... parameter"]) -> None:
         """Refuse parameters that are not here.
 
@@ -120,7 +132,7 @@ class Prior:
         if not shape or shape[-1] != self.size:
             raise ValueError(
                 f"parameters: expected shape (..., {self.size}) of {', '.join(self.names)}, got "
-                f"{shape}."
+                f"{shape}. Give a value of each."
             )
         inside = self.holds(parameters)
         if not inside.all():

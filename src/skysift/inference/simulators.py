@@ -36,9 +36,6 @@ from skysift.maps import Stokes
 from skysift.sky.simulate import checked_seed, stream
 from skysift.units import Unit
 
-_TABLES_TO = 32
-"""Largest nside at which products with tables are faster than ducc0 on a CPU."""
-
 
 class Split(enum.Enum):
     """What maps are for; each has random numbers of its own."""
@@ -212,10 +209,7 @@ class GaussianSky(AbstractSimulator):
     @property
     def sht(self) -> SHT:
         """The transforms."""
-        backend = self.backend
-        if backend is None:
-            small = self.nside <= _TABLES_TO or jax.default_backend() != "cpu"
-            backend = Backend.LEGENDRE if small else Backend.DUCC
+        backend = self.backend or Backend.suited(self.nside)
         return SHT(self.nside, self.theory.lmax, backend=backend)
 
     @eqx.filter_jit

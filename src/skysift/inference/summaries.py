@@ -13,7 +13,6 @@ import itertools
 import math
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
@@ -28,7 +27,6 @@ from skysift.inference.summary import AbstractSummary
 from skysift.maps import Stokes
 
 _MOST_BYTES = 2e8
-_TABLES_TO = 32
 _MOST_VALUES = 4000
 
 
@@ -83,7 +81,7 @@ class Filtered(AbstractSummary):
             self.filters = _exact(nside, lmax, stokes)
         elif kind is Filter.INVERSE_COVARIANCE:
             if sky is None:
-                raise ValueError("sky: expected a GaussianSky to weight with, got None.")
+                raise ValueError("sky: expected a GaussianSky to weight with, got None. Give it.")
             self.filters = _weighted(sky, fiducials)
 
     @staticmethod
@@ -183,7 +181,8 @@ class Filtered(AbstractSummary):
             modes = jnp.einsum("nv,fvm->nfm", flat, self.filters)
             fields = 1 if self.stokes is Stokes.I else 2
             return self._pooled(modes.reshape(*modes.shape[:2], fields, -1)).reshape(len(seen), -1)
-        sht, spin = _sht(self.nside, self.lmax), 0 if self.stokes is Stokes.I else 2
+        sht = SHT(self.nside, self.lmax, backend=Backend.suited(self.nside))
+        spin = 0 if self.stokes is Stokes.I else 2
         if self.kind is Filter.ANALYSIS:
             alm = sht.analysis(values, spin)
             return self._pooled(_real(alm, self.lmax, self.stokes)).reshape(len(values), -1)
@@ -282,11 +281,6 @@ def _weighted(sky: GaussianSky, fiducials: tuple[tuple[float, ...], ...]) -> Arr
             covariance, flat, assume_a="pos", overwrite_a=True, check_finite=False
         )
     return jnp.asarray(out)
-
-
-def _sht(nside: int, lmax: int) -> SHT:
-    small = nside <= _TABLES_TO or jax.default_backend() != "cpu"
-    return SHT(nside, lmax, backend=Backend.LEGENDRE if small else Backend.DUCC)
 
 
 def _real(alm: Array, lmax: int, stokes: Stokes) -> Float[Array, "map field mode"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skysift.store.files import atomic
+from skysift.files import atomic
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,13 +11,13 @@ import numpy as np
 from astropy.io import fits
 from jaxtyping import Shaped
 
+from skysift.files import atomic
 from skysift.grid import UNSEEN, Grid
 from skysift.healpix_file import read_tables
 from skysift.healpix_table import AS_WRITTEN as AS_WRITTEN
 from skysift.healpix_table import Frame as Frame
 from skysift.healpix_table import MapFormat as MapFormat
 from skysift.maps import Maps, nan_to_unseen
-from skysift.store.files import atomic
 
 _ROW = 1024  # values in a table row of a full sky, as the HEALPix library and healpy write them
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skysift.files import explained, require_space
 from skysift.store.dataset import read_dataset
-from skysift.store.files import explained, require_space
 from skysift.store.manifest import Fact, Manifest
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from skysift.store.files import atomic
+from skysift.files import atomic
 from skysift.store.manifest import Fact
 from skysift.store.run import EXPERIMENT, MANIFEST, Run
 
