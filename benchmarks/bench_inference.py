@@ -30,7 +30,6 @@ from skysift.inference.networks import (
 )
 from skysift.inference.simulators import GaussianSky, Observed, Split, t2
 from skysift.inference.spectral_cnn import SpectralCNN, SpectralShape
-from skysift.inference.summaries import Filtered
 from skysift.inference.summary import AbstractSummary
 from skysift.maps import Stokes
 
@@ -38,7 +37,7 @@ PEER_PYTHON = os.environ.get("SKYSIFT_SPECTRAL_CNN_PYTHON")
 NSIDE, BATCH = 16, 32
 KEY = jax.random.key(0)
 SUMMARIES: dict[str, Callable[[GaussianSky], AbstractSummary]] = {
-    "default": Filtered.of,
+    "default": lambda simulator: Network.of(simulator).summary,
     "harmonic": lambda _: HarmonicNetwork(HarmonicShape(NSIDE, Stokes.QU), KEY),
     "pixel": lambda _: PixelNetwork(PixelShape(NSIDE, Stokes.QU), KEY),
     "spectral_cnn": lambda _: SpectralCNN(SpectralShape(NSIDE, Stokes.QU), KEY),

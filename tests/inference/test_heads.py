@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skysift.inference.heads import Regression, Scoring, _basis, _powers
+from skysift.inference.heads import Refinement, Regression, Scoring, _basis, _powers
 from skysift.inference.likelihood import HarmonicLikelihood
 from skysift.inference.theory import PolarisationPeaks
 
@@ -74,6 +74,24 @@ def test_regression_is_that_of_linear_algebra():
     # Deviation of the first, and of the second given the first, which moves it by as much.
     np.testing.assert_allclose(mixture.spreads[0, 0], [0.1, 0.2], rtol=0.05)
     np.testing.assert_allclose(mixture.coupling[0, 0, 1, 0], 1.0, rtol=0.1)
+
+
+def test_refinement_begins_with_what_estimates_miss():
+    rng = np.random.default_rng(0)
+    places = rng.uniform(-0.5, 0.5, (4000, 2))
+    root = np.array([[0.1, 0.0], [0.05, 0.2]])
+    # Half a deviation too high, twice as uncertain as they say.
+    at = places + (0.5 + 2.0 * rng.standard_normal((4000, 2))) @ root.T
+    rows, columns = np.tril_indices(2)
+    told = [at, np.tile(root[rows, columns], (4000, 1)), rng.standard_normal((4000, 3))]
+    numbers = np.concatenate(told, axis=1)
+    head = Refinement(components=1, width=4).head(8, 2, jax.random.key(0))
+    mixture = quiet(head.piloted(numbers, places))(jnp.asarray(numbers[:5]))
+    np.testing.assert_allclose(mixture.means[:, 0], at[:5] - root @ [0.5, 0.5], atol=0.02)
+    np.testing.assert_allclose(mixture.spreads[0, 0], 2.0 * np.diag(root), rtol=0.05)
+    np.testing.assert_allclose(mixture.coupling[0, 0, 1, 0], 0.05 / 0.1, rtol=0.2)
+    with pytest.raises(ValueError, match="expected 5 or more"):
+        Refinement().head(4, 2, jax.random.key(0))
 
 
 def test_slopes_of_the_basis_are_those_of_jax():

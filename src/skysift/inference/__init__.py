@@ -3,6 +3,7 @@
 from skysift.inference import limits as limits
 from skysift.inference.evaluate import Evaluation as Evaluation
 from skysift.inference.evaluate import evaluate as evaluate
+from skysift.inference.heads import Refinement as Refinement
 from skysift.inference.heads import Regression as Regression
 from skysift.inference.heads import Scoring as Scoring
 from skysift.inference.likelihood import HarmonicLikelihood as HarmonicLikelihood
@@ -24,6 +25,7 @@ from skysift.inference.regions import FullSky as FullSky
 from skysift.inference.regions import RandomCaps as RandomCaps
 from skysift.inference.regions import Shared as Shared
 from skysift.inference.regions import cap as cap
+from skysift.inference.scores import Scores as Scores
 from skysift.inference.simulators import AbstractSimulator as AbstractSimulator
 from skysift.inference.simulators import FunctionSimulator as FunctionSimulator
 from skysift.inference.simulators import GaussianSky as GaussianSky

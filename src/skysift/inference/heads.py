@@ -25,6 +25,7 @@ from skysift.inference.networks import Buffer
 _NARROWEST, _WIDEST = 1e-6, 3.0
 _TERMS = 300
 _NEWTON = 4
+_FARTHEST = 5.0
 _UNSURE = 1e-4
 _LARGEST = 2.0
 """Logarithm of the ratio of a power and its mean, above which a power counts no more."""
@@ -126,6 +127,100 @@ class Scoring(AbstractHeadKind):
     def head(self, numbers: int, parameters: int, key: PRNGKeyArray) -> ScoringHead:
         """A head of this kind."""
         return ScoringHead(numbers, parameters, self, key)
+
+
+@dataclass(frozen=True)
+class Refinement(AbstractHeadKind):
+    """A network moves and widens the Gaussian of an estimate and its covariance.
+
+    Args:
+        components: Gaussians of a mixture.
+        width: neurons in each of two hidden layers.
+
+    Raises:
+        ValueError: for fewer than one of any.
+    """
+
+    components: int = 3
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        _check_counts(components=self.components, width=self.width)
+
+    def head(self, numbers: int, parameters: int, key: PRNGKeyArray) -> RefinementHead:
+        """A head of this kind.
+
+        Raises:
+            ValueError: for fewer numbers than an estimate has.
+        """
+        return RefinementHead(numbers, parameters, self, key)
+
+
+class RefinementHead(AbstractHead):
+    """See `Refinement`.
+
+    Args:
+        numbers: of a map.
+        parameters: how many.
+        kind: of the head.
+        key: of the random numbers.
+    """
+
+    shift: Buffer
+    inflation: Buffer
+    scale: Buffer
+    last: _Corrections
+
+    def __init__(self, numbers: int, parameters: int, kind: Refinement, key: PRNGKeyArray) -> None:
+        least = parameters + parameters * (parameters + 1) // 2
+        if numbers < least:
+            raise ValueError(
+                f"numbers: expected {least} or more, of an estimate and its covariance, got "
+                f"{numbers}. Take Regression, or Scoring."
+            )
+        self.shift = Buffer(jnp.zeros(parameters, jnp.float32))
+        self.inflation = Buffer(jnp.eye(parameters, dtype=jnp.float32))
+        self.scale = Buffer(jnp.ones(numbers - least, jnp.float32))
+        self.last = _Corrections(numbers, parameters, kind.components, kind.width, 2, key)
+
+    def __call__(self, numbers: Float[Array, "map number"]) -> Mixture:
+        """Densities."""
+        return jax.vmap(self._one)(numbers.astype(jnp.float32))
+
+    def _one(self, seen: Float[Array, " number"]) -> Mixture:
+        at, root, left = _estimate(seen, self.shift.value.size)
+        rows, columns = np.tril_indices(at.size)
+        told = jnp.concatenate(
+            [
+                at,
+                jnp.log(jnp.diag(root)),
+                (root / jnp.diag(root)[:, None])[rows, columns][rows != columns],
+                jnp.arcsinh(left / self.scale.value),
+            ]
+        )
+        return self.last(told, at + root @ self.shift.value, root @ self.inflation.value)
+
+    def piloted(
+        self, numbers: Float[np.ndarray, "map number"], places: Float[np.ndarray, "map parameter"]
+    ) -> Self:
+        """With the mean and the covariance of what estimates miss, in their own units."""
+        seen, places = _checked(numbers, places)
+        at, root, left = jax.vmap(lambda one: _estimate(one, places.shape[1]))(jnp.asarray(seen))
+        off = jax.vmap(lambda low, x: jax.scipy.linalg.solve_triangular(low, x, lower=True))(
+            root, jnp.asarray(places) - at
+        )
+        missed = np.clip(np.asarray(off), -_FARTHEST, _FARTHEST)
+        centred = missed - missed.mean(axis=0)
+        found = (
+            missed.mean(axis=0),
+            np.linalg.cholesky(centred.T @ centred / len(centred)),
+            np.maximum(np.median(np.abs(left), axis=0), 1e-6),
+        )
+        return eqx.tree_at(
+            lambda head: (head.shift.array, head.inflation.array, head.scale.array),
+            self,
+            [jnp.asarray(one, jnp.float32) for one in found],
+        )
 
 
 class RegressionHead(AbstractHead):
@@ -328,6 +423,14 @@ def _scored(laws: tuple[Array, Array], seen: Array, at: Array) -> tuple[Array, A
     root = jax.scipy.linalg.solve_triangular(upper, unit).T
     step = root @ (root.T @ (expected.T @ white))
     return step, white, root, root.T @ (expected.T @ more) @ root
+
+
+def _estimate(seen: Float[Array, " number"], size: int) -> tuple[Array, Array, Array]:
+    """Places, lower root of their covariance, and residuals."""
+    rows, columns = np.tril_indices(size)
+    ends = size, size + rows.size
+    root = jnp.zeros((size, size), seen.dtype).at[rows, columns].set(seen[ends[0] : ends[1]])
+    return seen[:size], root, seen[ends[1] :]
 
 
 def _basis(at: Float[Array, " parameter"]) -> Float[Array, "value_and_slopes term"]:

@@ -259,6 +259,18 @@ def _root(covariance: Float[np.ndarray, "value value"]) -> Float[np.ndarray, "va
     return scipy.linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
 
 
+def mode_multipoles(lmax: int, stokes: Stokes) -> Int[np.ndarray, " mode"]:
+    """Multipole of each mode, in the order of `real_modes`.
+
+    Args:
+        lmax: largest multipole.
+        stokes: I, or Q and U.
+    """
+    ell, m = multipoles(lmax)
+    low = lowest(stokes)
+    return np.concatenate([ell[ell >= low], ell[(ell >= low) & (m > 0)]])
+
+
 def real_modes(
     sht: SHT, stokes: Stokes, grid: Grid
 ) -> tuple[Float[np.ndarray, "value field mode"], Int[np.ndarray, " mode"]]:

@@ -17,13 +17,21 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from skysift.grid import Ordering
 from skysift.inference import codec
-from skysift.inference.heads import AbstractHead, AbstractHeadKind, Regression, Scoring
+from skysift.inference.heads import (
+    AbstractHead,
+    AbstractHeadKind,
+    Refinement,
+    Regression,
+    Scoring,
+)
 from skysift.inference.mixture import Mixture
 from skysift.inference.posterior import Posterior
 from skysift.inference.prior import Prior
 from skysift.inference.regions import AbstractRegion, FullSky, RandomCaps, Shared
-from skysift.inference.simulators import AbstractSimulator, Observed
-from skysift.inference.summary import AbstractSummary
+from skysift.inference.scores import Scores, suits
+from skysift.inference.simulators import AbstractSimulator, GaussianSky, Observed
+from skysift.inference.summaries import Filtered
+from skysift.inference.summary import AbstractEstimate, AbstractSummary
 from skysift.maps import Maps, Stokes, unseen_to_nan
 from skysift.units import Unit
 
@@ -63,7 +71,8 @@ class Network(eqx.Module):
 
     Args:
         summary: of the maps.
-        kind: of the head; `Scoring` for fixed summaries, which are powers, else `Regression`.
+        kind: of the head; `Refinement` for estimates, `Scoring` for other fixed summaries, which
+            are powers, else `Regression`.
     """
 
     summary: AbstractSummary
@@ -71,7 +80,28 @@ class Network(eqx.Module):
 
     def __init__(self, summary: AbstractSummary, kind: AbstractHeadKind | None = None) -> None:
         self.summary = summary
-        self.kind = kind or (Regression() if summary.learns else Scoring())
+        self.kind = kind or _suited(summary)
+
+    @staticmethod
+    def of(simulator: AbstractSimulator) -> Network:
+        """The best there is without learning a summary: `Scores` where they fit, else `Filtered`.
+
+        Args:
+            simulator: of the maps.
+
+        Raises:
+            ValueError: for I, Q and U at once.
+        """
+        if suits(simulator):
+            assert isinstance(simulator, GaussianSky)
+            return Network(Scores.of(simulator))
+        return Network(Filtered.of(simulator))
+
+
+def _suited(summary: AbstractSummary) -> AbstractHeadKind:
+    if isinstance(summary, AbstractEstimate):
+        return Refinement()
+    return Regression() if summary.learns else Scoring()
 
 
 class Member(eqx.Module):

@@ -30,3 +30,11 @@ class AbstractSummary(eqx.Module):
         Args:
             observed: maps and masks.
         """
+
+
+class AbstractEstimate(AbstractSummary):
+    """Numbers that begin with an estimate.
+
+    Places of the parameters first, where the box of the prior goes from -1 to 1, then the lower
+    root of their covariance by rows, then residuals.
+    """

@@ -1,0 +1,153 @@
+"""Scores at nodes, against the exact likelihood and traces by NumPy."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from skysift.grid import Grid
+from skysift.inference.likelihood import PixelLikelihood, real_modes
+from skysift.inference.model import Network
+from skysift.inference.regions import Shared, cap
+from skysift.inference.scores import Scores, suits
+from skysift.inference.simulators import GaussianSky, Protocol, Split, t1, t2, t4
+from skysift.inference.summaries import Filtered
+from skysift.inference.theory import PolarisationPeaks
+
+SHARED = Shared(Grid.from_mask(cap(0.3, 4)))
+
+
+def sky(noise=0.3, protocol=Protocol.PHYSICAL):
+    return GaussianSky(
+        PolarisationPeaks(11), 4, noise=noise, region=SHARED, protocol=protocol
+    ).in_double()
+
+
+def values(simulator, observed):
+    return np.asarray(observed.values)[..., SHARED.grid.ring].reshape(len(observed.values), -1)
+
+
+def covariance(simulator, parameters):
+    """By modes, whatever E and B have to do with each other."""
+    modes, ell = real_modes(simulator.sht, simulator.stokes, SHARED.grid)
+    roots = np.asarray(simulator.roots(jnp.asarray(parameters)))
+    mixed = np.einsum("vfm,fwm->vwm", modes, roots[..., ell]).reshape(len(modes), -1)
+    return mixed @ mixed.T + simulator.noise**2 * np.eye(len(modes))
+
+
+def slopes(simulator, parameters, step=1e-4):
+    """Derivatives of the covariance with places."""
+    half = 0.5 * (simulator.prior.high - simulator.prior.low)
+    moved = [np.diag(half * step)[number] for number in range(len(half))]
+    return [
+        (covariance(simulator, parameters + one) - covariance(simulator, parameters - one))
+        / (2.0 * step)
+        for one in moved
+    ]
+
+
+def test_scores_are_those_of_the_exact_likelihood():
+    simulator = sky()
+    node = np.array([7.0, 9.0])
+    summary = Scores(simulator, (tuple(node),))
+    _, observed = simulator.batch(Split.TEST.key(0), 3)
+    likelihood = PixelLikelihood(simulator)
+    half = 0.5 * (simulator.prior.high - simulator.prior.low)
+    points = node + 1e-4 * half * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
+    logs = likelihood(likelihood.values(observed.values), points)
+    expected = np.stack([logs[:, 0] - logs[:, 1], logs[:, 2] - logs[:, 3]], axis=-1) / 2e-4
+    place = (node - simulator.prior.low) / half - 1.0
+    found = np.asarray(summary.scores(observed))[:, 0] - np.asarray(summary.means(place))[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        summary.information[0], half[:, None] * likelihood.fisher(node) * half, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "softening"), [(Protocol.PHYSICAL, 0.5), (Protocol.AS_PUBLISHED, 30.0)]
+)
+def test_means_and_covariance_of_scores_are_traces(protocol, softening):
+    simulator = sky(0.1, protocol)
+    node, other = np.array([7.0, 9.0]), np.array([11.0, 6.0])
+    summary = Scores(simulator, (tuple(node),), softening)
+    soft = GaussianSky(
+        simulator.theory, 4, noise=softening, region=SHARED, protocol=protocol
+    ).in_double()
+    inverse = np.linalg.inv(covariance(soft, node))
+    squares = [0.5 * inverse @ slope @ inverse for slope in slopes(simulator, node)]
+    place = 2.0 * (other - simulator.prior.low) / (simulator.prior.high - simulator.prior.low) - 1.0
+    expected = [np.trace(one @ covariance(simulator, other)) for one in squares]
+    np.testing.assert_allclose(summary.means(jnp.asarray(place))[0], expected, rtol=1e-5)
+    # Of the estimate from this node: slope of the means, by their variance.
+    here = covariance(simulator, node)
+    slope = [[np.trace(one @ two) for two in slopes(simulator, node)] for one in squares]
+    scatter = [[2.0 * np.trace(one @ here @ two @ here) for two in squares] for one in squares]
+    information = np.transpose(slope) @ np.linalg.solve(scatter, slope)
+    np.testing.assert_allclose(summary.information[0], information, rtol=1e-5)
+    # And the scores themselves, of maps with any E and B.
+    _, observed = simulator.batch(Split.TEST.key(1), 2)
+    seen = values(simulator, observed)
+    forms = np.stack([np.einsum("nv,vw,nw->n", seen, one, seen) for one in squares], axis=1)
+    np.testing.assert_allclose(summary.scores(observed)[:, 0], forms, rtol=1e-4)
+
+
+def test_estimates_are_most_likely_parameters():
+    simulator = sky()
+    truths, observed = simulator.batch(Split.TEST.key(0), 60)
+    summary = Scores.of(simulator)
+    assert len(summary.nodes) == 16
+    numbers = np.asarray(eqx.filter_jit(summary)(observed))
+    assert numbers.shape == (60, summary.size)
+    axis = np.linspace(-1.0, 1.0, 41)
+    places = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    half = 0.5 * (simulator.prior.high - simulator.prior.low)
+    likelihood = PixelLikelihood(simulator)
+    logs = likelihood(
+        likelihood.values(observed.values), simulator.prior.low + half * (places + 1.0)
+    )
+    weights = np.exp(logs - logs.max(axis=1, keepdims=True))
+    weights /= weights.sum(axis=1, keepdims=True)
+    means = weights @ places
+    at = np.asarray(truths - simulator.prior.low) / half - 1.0
+    roots = np.zeros((60, 2, 2))
+    rows, columns = np.tril_indices(2)
+    roots[:, rows, columns] = numbers[:, 2:5]
+    spreads = np.sqrt(np.einsum("npq,npq->np", roots, roots))
+    inner = np.abs(at) < 0.7
+    # As near to the truth as means of exact posteriors, but for what few modes and bounds do.
+    assert np.sqrt(np.mean((numbers[:, :2] - at)[inner] ** 2)) < 1.2 * np.sqrt(
+        np.mean((means - at)[inner] ** 2)
+    )
+    off = ((numbers[:, :2] - at) / spreads)[inner]
+    assert 0.8 < np.sqrt(np.mean(off**2)) < 1.3
+
+
+def test_spectra_that_vanish_have_scores():
+    summary = Scores.of(t4(4, 0.3, 6.0))
+    assert np.isfinite(summary.information).all()
+
+
+def test_the_best_network_is_chosen():
+    assert isinstance(Network.of(t2(0.3, nside=4)).summary, Scores)
+    assert isinstance(Network.of(t1(noise=5.0, nside=4)).summary, Scores)
+    for simulator in (t1(nside=4), t2(0.3, nside=4, random_caps=True), t4(nside=32, depth=6.0)):
+        assert not suits(simulator)
+        assert isinstance(Network.of(simulator).summary, Filtered)
+
+
+def test_what_has_no_scores_is_refused():
+    with pytest.raises(ValueError, match="sky: expected one mask for all maps"):
+        Scores.of(t2(0.3, nside=4, random_caps=True))
+    with pytest.raises(ValueError, match="sky: expected noise or a cut"):
+        Scores.of(t2(nside=4))
+    with pytest.raises(ValueError, match="sky: expected maps of at most 4000 values"):
+        Scores.of(t2(0.5, nside=32))
+    with pytest.raises(ValueError, match="nodes: expected filters of at most 1000 MB"):
+        Scores.of(t2(0.5, nside=16), nodes=6)
+    with pytest.raises(ValueError, match="parameters: expected l_peak_E"):
+        Scores(sky(), ((2.0, 30.0),))
+    with pytest.raises(ValueError, match="softening: expected 0 or more"):
+        Scores(sky(), ((7.0, 9.0),), -1.0)
+    with pytest.raises(ValueError, match="nodes: expected 1 or more"):
+        Scores.of(sky(), nodes=0)
