@@ -1,13 +1,14 @@
 """Fixed summaries, against healpy, and limits of memory."""
 
 import healpy as hp
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from skysift.harmonic import multipoles
 from skysift.inference.regions import RandomCaps
-from skysift.inference.simulators import GaussianSky, Split, t1, t2, t4
+from skysift.inference.simulators import GaussianSky, Observed, Split, t1, t2, t4
 from skysift.inference.summaries import Filter, Filtered
 from skysift.inference.theory import TemperaturePeak
 
@@ -26,6 +27,24 @@ def test_exact_filters_find_the_spectra_that_maps_were_made_of():
         expected = [[np.log(hp.alm2cl(np.array(one))[low:]) for one in two] for two in alm]
         np.testing.assert_allclose(told.reshape(2, len(alm[0]), -1), np.array(expected), atol=3e-3)
         assert parameters.shape == (2, simulator.prior.size)
+
+
+@pytest.mark.parametrize("make", [t1, t2])
+def test_rotations_of_the_sky_leave_numbers(make):
+    simulator = make(nside=4)
+    parameters, _ = simulator.batch(Split.TEST.key(0), 2)
+    alm = np.array(simulator.coefficients(parameters, jax.random.split(jax.random.key(0), 2)))
+    turned = alm.astype(complex)
+    for one in turned.reshape(-1, alm.shape[-1]):
+        hp.rotate_alm(one, 0.3, 1.1, -0.7)
+    assert np.abs(turned - alm).max() > 0.5
+    spin = {} if len(simulator.stokes) == 1 else {"spin": 2}
+    seen = jnp.ones((2, 192), bool)
+    told = [
+        Filtered.of(simulator)(Observed(simulator.sht.synthesis(jnp.asarray(some), **spin), seen))
+        for some in (alm, turned)
+    ]
+    np.testing.assert_allclose(told[0], told[1], atol=2e-3)
 
 
 def test_analysis_and_masked_powers_are_those_of_healpy():

@@ -18,8 +18,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from skysift.grid import Grid
-from skysift.inference.likelihood import lowest, mode_multipoles, real_modes
+from skysift.inference.likelihood import PixelLikelihood, lowest, mode_multipoles
 from skysift.inference.prior import Prior
 from skysift.inference.regions import FullSky, Shared
 from skysift.inference.simulators import AbstractSimulator, GaussianSky, Observed, Protocol
@@ -28,7 +27,7 @@ from skysift.maps import Stokes
 
 _MOST_VALUES = 4000
 _MOST_BYTES = 1e9
-_NODES = (8, 4, 2)
+_NODES = (6, 4, 2)
 """Of one, of each of two and of each of three parameters."""
 _WIDTHS = (1.0, 1.0, 0.6, 0.4, 0.3, 0.3, 0.3)
 """Of the weights of nodes about the parameters, in spacings of nodes, in each Newton step: wide
@@ -44,48 +43,34 @@ class Scores(AbstractEstimate):
     Args:
         sky: law of the maps; one mask for all, or the full sky.
         nodes: parameters.
-        softening: least deviation of the noise that weights count with. Of maps without noise whose
-            E and B tell the parameters together, weights would magnify rounding.
     """
 
     sky: GaussianSky = eqx.field(static=True)
     nodes: tuple[tuple[float, ...], ...] = eqx.field(static=True)
-    softening: float = eqx.field(static=True)
     filters: Float[Array, "node value mode"]
-    weights: Float[Array, "node parameter pair ell"]
-    windows: Float[Array, "node parameter pair ell"]
+    weights: Float[Array, "node parameter field ell"]
+    windows: Float[Array, "node parameter field ell"]
     offsets: Float[Array, "node parameter"]
-    inverses: Float[Array, "node parameter parameter"]
     information: Float[Array, "node parameter parameter"]
 
-    def __init__(
-        self, sky: GaussianSky, nodes: tuple[tuple[float, ...], ...], softening: float = 0.0
-    ) -> None:
-        if not (np.isfinite(softening) and softening >= 0.0):
-            raise ValueError(f"softening: expected 0 or more, got {softening}. Say softening=0.0.")
+    def __init__(self, sky: GaussianSky, nodes: tuple[tuple[float, ...], ...]) -> None:
         sky.prior.check(np.array(nodes))
         _check(sky, len(nodes))
-        self.sky, self.softening = sky, softening
+        self.sky = sky
         self.nodes = tuple(tuple(map(float, node)) for node in nodes)
-        found = _linear_algebra(sky, np.array(nodes), softening)
-        (
-            self.filters,
-            self.weights,
-            self.windows,
-            self.offsets,
-            self.inverses,
-            self.information,
-        ) = map(jnp.asarray, found)
+        found = _linear_algebra(sky, np.array(nodes))
+        self.filters, self.weights, self.windows, self.offsets, self.information = map(
+            jnp.asarray, found
+        )
 
     @staticmethod
-    def of(simulator: GaussianSky, nodes: int | None = None, softening: float = 0.0) -> Scores:
+    def of(simulator: GaussianSky, nodes: int | None = None) -> Scores:
         """Scores of the skies of a simulator.
 
         Args:
             simulator: of the maps.
-            nodes: along each parameter; by default eight of one, four of each of two and two of
+            nodes: along each parameter; by default six of one, four of each of two and two of
                 each of three, or as many as fit into 1 GB.
-            softening: see the class.
 
         Raises:
             ValueError: for another mask in each map, maps of more than 4000 values, or too many
@@ -107,9 +92,8 @@ class Scores(AbstractEstimate):
             raise ValueError(f"nodes: expected 1 or more, got {nodes}. Leave it out.")
         axis = (2.0 * np.arange(nodes) + 1.0) / nodes - 1.0
         places = np.array(list(itertools.product(axis, repeat=size)))
-        return Scores(
-            simulator, tuple(map(tuple, _parameters(simulator.prior, places).tolist())), softening
-        )
+        parameters = _parameters(simulator.prior, places)
+        return Scores(simulator, tuple(map(tuple, parameters.tolist())))
 
     @property
     def size(self) -> int:
@@ -142,10 +126,7 @@ class Scores(AbstractEstimate):
         modes = jnp.einsum("nv,kvm->nkm", values.reshape(len(values), -1), self.filters)
         fields = len(self.sky.stokes)
         modes = modes.reshape(*modes.shape[:2], fields, -1)
-        pools = jnp.asarray(_pools(self.sky), jnp.float32)
-        powers = jnp.stack(
-            [(modes[:, :, one] * modes[:, :, two]) @ pools for one, two in _pairs(self.sky)], axis=2
-        )
+        powers = modes**2 @ jnp.asarray(_pools(self.sky), jnp.float32)
         return jnp.einsum("nkcl,kpcl->nkp", powers.astype(float), self.weights)
 
     def means(self, at: Float[Array, " parameter"]) -> Float[Array, "node parameter"]:
@@ -154,7 +135,7 @@ class Scores(AbstractEstimate):
         Args:
             at: place, in the box from -1 to 1.
         """
-        spectra = _spectra(self.sky, _parameters(self.sky.prior, at))
+        spectra = self.sky.theory(_parameters(self.sky.prior, at))
         return jnp.einsum("kpcl,cl->kp", self.windows, spectra) + self.offsets
 
     def _solved(self, scores: Float[Array, "node parameter"]) -> Float[Array, " number"]:
@@ -165,8 +146,12 @@ class Scores(AbstractEstimate):
         def weighted(at: Array, width: float) -> Array:
             return jax.nn.softmax(-0.5 * jnp.sum(((at - nodes) / (width * spacing)) ** 2, axis=-1))
 
+        roots = jnp.linalg.cholesky(self.information)
+
         def left(at: Array) -> Array:
-            return jnp.einsum("kpq,kq->kp", self.inverses, scores - self.means(at))
+            return jax.vmap(jax.scipy.linalg.cho_solve, in_axes=((0, None), 0))(
+                (roots, True), scores - self.means(at)
+            )
 
         at = jnp.zeros(self.sky.prior.size)
         for width in _WIDTHS:
@@ -179,7 +164,7 @@ class Scores(AbstractEstimate):
         information = jnp.einsum("k,kpq->pq", weighted(at, _WIDTHS[-1]), self.information)
         upper = jnp.linalg.cholesky((information + 3.0 * unit)[::-1, ::-1])[::-1, ::-1]
         root = jax.scipy.linalg.solve_triangular(upper, unit).T
-        white = jnp.einsum("kqp,kq->kp", jnp.linalg.cholesky(self.information), left(at))
+        white = jnp.einsum("kqp,kq->kp", roots, left(at))
         rows, columns = np.tril_indices(at.size)
         return jnp.concatenate([at, root[rows, columns], white.reshape(-1)])
 
@@ -194,6 +179,7 @@ def suits(simulator: AbstractSimulator) -> bool:
         isinstance(simulator, GaussianSky)
         and isinstance(simulator.region, (FullSky, Shared))
         and not (isinstance(simulator.region, FullSky) and simulator.noise == 0.0)
+        and simulator.protocol is Protocol.PHYSICAL
         and simulator.stokes is not Stokes.IQU
         and _values(simulator) <= _MOST_VALUES
         and _bytes(simulator) <= _MOST_BYTES
@@ -217,6 +203,11 @@ def _check(sky: GaussianSky, nodes: int) -> None:
             "sky: expected noise or a cut, without which a map tells its spectra, got neither. "
             "Take Filtered."
         )
+    if sky.protocol is not Protocol.PHYSICAL:
+        raise ValueError(
+            "sky: expected the physical protocol, whose E and B are independent, got AS_PUBLISHED. "
+            "Take Filtered."
+        )
     if _values(sky) > _MOST_VALUES:
         raise ValueError(
             f"sky: expected maps of at most {_MOST_VALUES} values, got {_values(sky)}. Take "
@@ -230,81 +221,38 @@ def _check(sky: GaussianSky, nodes: int) -> None:
 
 
 def _linear_algebra(
-    sky: GaussianSky, nodes: Float[np.ndarray, "node parameter"], softening: float
+    sky: GaussianSky, nodes: Float[np.ndarray, "node parameter"]
 ) -> tuple[np.ndarray, ...]:
     """All arrays of `Scores`."""
-    grid = sky.region.grid if isinstance(sky.region, Shared) else Grid(sky.nside)
-    modes, ell = real_modes(sky.sht, sky.stokes, grid)
+    likelihood = PixelLikelihood(sky)
+    modes, ell = likelihood.modes, likelihood.ell
     flat = modes.reshape(len(modes), -1)
-    pairs, parameters = _pairs(sky), nodes.shape[1]
     half = 0.5 * (sky.prior.high - sky.prior.low)
-    noise = max(sky.noise, softening) ** 2
-    pools = _pools(sky)
-    shape = (len(nodes), parameters, len(pairs), sky.theory.lmax + 1)
+    pools, parameters = _pools(sky), nodes.shape[1]
+    shape = (len(nodes), parameters, modes.shape[1], sky.theory.lmax + 1)
     filters = np.empty((len(nodes), *flat.shape), dtype=np.float32)
-    weights, windows = np.empty(shape), np.empty(shape)
-    offsets, slopes = np.empty(shape[:2]), np.empty((*shape[:2], parameters))
-    scatter = np.empty_like(slopes)
+    weights, windows, offsets = np.empty(shape), np.empty(shape), np.empty(shape[:2])
+    information = np.empty((*shape[:2], parameters))
+    slopes = np.asarray(jax.vmap(jax.jacfwd(sky.theory))(jnp.asarray(nodes))) * half
     for number, node in enumerate(nodes):
-        spectra = np.asarray(_spectra(sky, jnp.asarray(node)))
-        slope = np.asarray(jax.jacfwd(lambda at: _spectra(sky, at))(jnp.asarray(node))) * half
-        covariance = _product(modes, modes, spectra[..., ell], pairs)
+        covariance = likelihood.covariance(node)
         # Rounding counts as noise too.
         covariance[np.diag_indices_from(covariance)] *= 1.0 + 1e-10
-        covariance[np.diag_indices_from(covariance)] += noise
-        weighted = scipy.linalg.solve(covariance, flat, assume_a="pos", check_finite=False)
-        filters[number] = weighted
-        weighted = weighted.reshape(modes.shape)
-        likes = []
+        filtered = scipy.linalg.solve(
+            covariance, flat, assume_a="pos", overwrite_a=True, check_finite=False
+        )
+        filters[number] = filtered
         for place in range(parameters):
-            square = _product(weighted, weighted, 0.5 * slope[..., ell, place], pairs)
-            seen = (square @ flat).reshape(modes.shape)
-            for pair, (one, two) in enumerate(pairs):
-                twice = 1.0 if one == two else 2.0
-                weights[number, place, pair] = 0.5 * twice * slope[pair, :, place]
-                windows[number, place, pair] = (
-                    twice * np.sum(modes[:, one] * seen[:, two], axis=0) @ pools
-                )
+            slope = slopes[number, ..., place]
+            scaled = filtered * (0.5 * slope[:, ell]).ravel()
+            square = scaled @ filtered.T
+            seen = np.sum(flat * (square @ flat), axis=0).reshape(modes.shape[1:])
+            weights[number, place], windows[number, place] = 0.5 * slope, seen @ pools
             offsets[number, place] = sky.noise**2 * np.trace(square)
-            # Of maps as they are: without what softens.
-            likes.append(square @ covariance - (noise - sky.noise**2) * square)
-        slopes[number] = np.einsum("pcl,clq->pq", windows[number], slope)
-        scatter[number] = [[2.0 * np.sum(one * two.T) for two in likes] for one in likes]
-    inverses = np.linalg.inv(slopes)
-    # Of the estimate from one node: the inverse of its covariance.
-    information = np.swapaxes(slopes, 1, 2) @ np.linalg.solve(scatter, slopes)
+        # The slope of the means, and the covariance, of the scores.
+        information[number] = np.einsum("pcl,clq->pq", windows[number], slopes[number])
     information = 0.5 * (information + np.swapaxes(information, 1, 2))
-    return filters, weights, windows, offsets, inverses, information
-
-
-def _product(
-    left: Float[np.ndarray, "value field mode"],
-    right: Float[np.ndarray, "value field mode"],
-    spectra: Float[np.ndarray, "pair mode"],
-    pairs: tuple[tuple[int, int], ...],
-) -> Float[np.ndarray, "value value"]:
-    """Sum over modes of fields of this covariance."""
-    total = np.zeros((len(left), len(right)))
-    for spectrum, (one, two) in zip(spectra, pairs, strict=True):
-        part = (left[:, one] * spectrum) @ right[:, two].T
-        total += part if one == two else part + part.T
-    return total
-
-
-def _spectra(sky: GaussianSky, parameters: Float[Array, " parameter"]) -> Float[Array, "pair ell"]:
-    """Spectra of all pairs of fields that have one."""
-    if sky.protocol is Protocol.PHYSICAL:
-        return sky.theory(parameters)
-    roots = sky.roots(parameters)
-    return jnp.stack([jnp.sum(roots[one] * roots[two], axis=0) for one, two in _pairs(sky)])
-
-
-def _pairs(sky: GaussianSky) -> tuple[tuple[int, int], ...]:
-    """Fields of each spectrum: E and B are correlated as published only."""
-    if sky.stokes is Stokes.I:
-        return ((0, 0),)
-    both = ((0, 1),) if sky.protocol is Protocol.AS_PUBLISHED else ()
-    return (0, 0), (1, 1), *both
+    return filters, weights, windows, offsets, information
 
 
 def _places(prior: Prior, parameters: np.ndarray) -> np.ndarray:
