@@ -8,8 +8,9 @@ import pytest
 from skysift.grid import Grid
 from skysift.inference.likelihood import PixelLikelihood, real_modes
 from skysift.inference.model import Network
+from skysift.inference.most_likely import MostLikely
 from skysift.inference.regions import Shared, cap
-from skysift.inference.scores import Scores, suits
+from skysift.inference.scores import Scores
 from skysift.inference.simulators import GaussianSky, Protocol, Split, t1, t2, t4
 from skysift.inference.summaries import Filtered
 from skysift.inference.theory import PolarisationPeaks
@@ -113,11 +114,14 @@ def test_spectra_that_vanish_have_scores():
 
 
 def test_the_best_network_is_chosen():
-    assert isinstance(Network.of(t2(0.3, nside=4)).summary, Scores)
-    assert isinstance(Network.of(t1(noise=5.0, nside=4)).summary, Scores)
-    for simulator in (t1(nside=4), t2(0.3, nside=4, random_caps=True), t4(nside=32, depth=6.0)):
-        assert not suits(simulator)
-        assert isinstance(Network.of(simulator).summary, Filtered)
+    chosen = {
+        Scores: (t2(0.3, nside=4), t1(noise=5.0, nside=4)),
+        MostLikely: (t1(nside=4), t4(nside=32, depth=6.0)),
+        Filtered: (t2(0.3, nside=4, random_caps=True), t2(1.0, Protocol.AS_PUBLISHED, nside=4)),
+    }
+    for kind, simulators in chosen.items():
+        for simulator in simulators:
+            assert isinstance(Network.of(simulator).summary, kind)
 
 
 def test_what_has_no_scores_is_refused():

@@ -12,6 +12,7 @@ from skysift.inference.limits import Limit as Limit
 from skysift.inference.model import Model as Model
 from skysift.inference.model import Network as Network
 from skysift.inference.model import load as load
+from skysift.inference.most_likely import MostLikely as MostLikely
 from skysift.inference.networks import AbstractNetwork as AbstractNetwork
 from skysift.inference.networks import HarmonicNetwork as HarmonicNetwork
 from skysift.inference.networks import HarmonicShape as HarmonicShape

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from skysift.grid import Ordering
-from skysift.inference import codec
+from skysift.inference import codec, most_likely, scores
 from skysift.inference.heads import (
     AbstractHead,
     AbstractHeadKind,
@@ -25,10 +25,11 @@ from skysift.inference.heads import (
     Scoring,
 )
 from skysift.inference.mixture import Mixture
+from skysift.inference.most_likely import MostLikely
 from skysift.inference.posterior import Posterior
 from skysift.inference.prior import Prior
 from skysift.inference.regions import AbstractRegion, FullSky, RandomCaps, Shared
-from skysift.inference.scores import Scores, suits
+from skysift.inference.scores import Scores
 from skysift.inference.simulators import AbstractSimulator, GaussianSky, Observed
 from skysift.inference.summaries import Filtered
 from skysift.inference.summary import AbstractEstimate, AbstractSummary
@@ -84,7 +85,10 @@ class Network(eqx.Module):
 
     @staticmethod
     def of(simulator: AbstractSimulator) -> Network:
-        """The best there is without learning a summary: `Scores` where they fit, else `Filtered`.
+        """The best there is without learning a summary.
+
+        `Scores` of Gaussian skies with a cut, or of small ones with noise; `MostLikely` of other
+        full ones; else `Filtered`.
 
         Args:
             simulator: of the maps.
@@ -92,9 +96,11 @@ class Network(eqx.Module):
         Raises:
             ValueError: for I, Q and U at once.
         """
-        if suits(simulator):
-            assert isinstance(simulator, GaussianSky)
-            return Network(Scores.of(simulator))
+        if isinstance(simulator, GaussianSky):
+            if scores.suits(simulator):
+                return Network(Scores.of(simulator))
+            if most_likely.suits(simulator):
+                return Network(MostLikely(simulator))
         return Network(Filtered.of(simulator))
 
 
