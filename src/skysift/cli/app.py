@@ -14,6 +14,7 @@ from skysift.cli import (
     bin,
     choose_patches,
     compare,
+    infer,
     r,
     regrade,
     report,
@@ -70,6 +71,7 @@ def make_app() -> App:
     ):
         app.command(command, help_epilogue=examples)
     app.command(scatter.commands())
+    app.command(infer.commands())
     return app
 
 

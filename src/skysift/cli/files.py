@@ -9,11 +9,14 @@ from cyclopts import App, Token
 from cyclopts.argument import Argument, ArgumentCollection
 
 from skysift.experiment.config import (
+    BenchExperiment,
+    PredictExperiment,
     ResampleExperiment,
     SeparateExperiment,
     SimulateExperiment,
     StatisticsExperiment,
     SynthesisExperiment,
+    TrainExperiment,
     UnmixingExperiment,
 )
 from skysift.experiment.text import from_mapping, plain, read_mapping
@@ -25,7 +28,14 @@ _KINDS = {
     "scatter stats": StatisticsExperiment,
     "scatter synthesise": SynthesisExperiment,
     "scatter separate": UnmixingExperiment,
+    "infer bench": BenchExperiment,
+    "infer train": TrainExperiment,
+    "infer predict": PredictExperiment,
 }
+
+
+_NAMED: dict[type, str] = {TrainExperiment: "file"}
+"""Arguments that name the file of an experiment by their place."""
 
 
 def fill_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -42,15 +52,19 @@ def fill_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentColle
         ValueError: as `skysift.experiment.load` does.
     """
     by_name = {argument.name.removeprefix("--"): argument for argument in arguments}
-    option = by_name.get("experiment")
     kind = _KINDS.get(" ".join(commands))
-    if option is None or kind is None or not option.tokens:
+    if kind is None:
         return
-    path = option.tokens[-1].value
+    named = [by_name[name] for name in ("experiment", _NAMED.get(kind)) if name in by_name]
+    given = [option for option in named if option.tokens]
+    if not given:
+        return
+    if len(given) > 1:
+        raise ValueError("experiment: expected one file, got two. Leave --experiment out.")
+    path = given[0].tokens[-1].value
     mapping = read_mapping(path)
     values = plain(from_mapping(mapping, kind, path))
-    given = {key.replace("-", "_") for key in mapping} - {"kind"}
-    for name in given:
+    for name in {key.replace("-", "_") for key in mapping} - {"kind"}:
         argument = by_name[name.replace("_", "-")]
         if isinstance(values[name], Mapping):
             _merge(argument, values[name], path)

@@ -32,7 +32,7 @@ def report(
     """Write the page of a run again: figures, tables and how to repeat it.
 
     Args:
-        run: directory that skysift separate, resample, regrade or scatter wrote.
+        run: directory that skysift separate, resample, regrade, scatter or infer wrote.
         output: HTML file; by default report.html in the run.
         sky: simulated sky to compare a separation with; by default the one that the run was made
             from, if it is still there and unchanged.
@@ -53,10 +53,19 @@ def report(
 
 def _page(stored: Run, sky: Path | None) -> Callable[[Path], object]:
     """What writes the page of a run, once all that it shows has been read."""
-    from skysift.experiment import ensemble_run, regrading, resampling, scattering, unmixing
+    from skysift.experiment import (
+        ensemble_run,
+        inference,
+        inference_predict,
+        regrading,
+        resampling,
+        scattering,
+        unmixing,
+    )
     from skysift.experiment.replay import stored_report
     from skysift.report import write_report
     from skysift.report.ensemble import write_ensemble_page
+    from skysift.report.inference import write_evaluation_page, write_prediction_page
     from skysift.report.regrading import write_regrade_page
     from skysift.report.resampling import write_resample_page
     from skysift.report.scattering import write_scattering_page
@@ -92,5 +101,13 @@ def _page(stored: Run, sky: Path | None) -> Callable[[Path], object]:
             )
         shown_maps = unmixing.stored_views(stored)
         return lambda path: write_unmixing_page(path, shown_maps, origin=origin)
+    if manifest.kind in (*inference.KINDS, inference_predict.KIND):
+        if sky is not None:
+            raise ValueError(f"sky: expected none for networks, got {sky}. Leave --sky out.")
+        if manifest.kind == inference_predict.KIND:
+            posteriors = inference_predict.stored_view(stored)
+            return lambda path: write_prediction_page(path, posteriors, origin=origin)
+        evaluation = inference.stored_view(stored)
+        return lambda path: write_evaluation_page(path, evaluation, origin=origin)
     data = stored_report(stored, sky)
     return lambda path: write_report(path, data, origin)

@@ -4,12 +4,15 @@
 whether it has been done before, `memory` what it will take.
 """
 
+from skysift.experiment.config import BenchExperiment as BenchExperiment
 from skysift.experiment.config import Experiment as Experiment
+from skysift.experiment.config import PredictExperiment as PredictExperiment
 from skysift.experiment.config import ResampleExperiment as ResampleExperiment
 from skysift.experiment.config import SeparateExperiment as SeparateExperiment
 from skysift.experiment.config import SimulateExperiment as SimulateExperiment
 from skysift.experiment.config import StatisticsExperiment as StatisticsExperiment
 from skysift.experiment.config import SynthesisExperiment as SynthesisExperiment
+from skysift.experiment.config import TrainExperiment as TrainExperiment
 from skysift.experiment.config import UnmixingExperiment as UnmixingExperiment
 from skysift.experiment.text import from_mapping as from_mapping
 from skysift.experiment.text import load as load

@@ -6,6 +6,11 @@ import enum
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
+from skysift.experiment.inference_config import (
+    BenchExperiment,
+    PredictExperiment,
+    TrainExperiment,
+)
 from skysift.grid import Ordering
 from skysift.maps import Stokes
 from skysift.scattering.generative.synthesis import Start
@@ -271,6 +276,8 @@ class SynthesisExperiment(StatisticsExperiment):
         seed: of the first sample; each further one has the next.
         samples: number of new maps.
         start: gaussian (with the power of the example at each scale) or white noise.
+        floor: value that samples on a plane do not go below, in the unit of the file, such as 0 for
+            an intensity; one for all maps or one for each.
         tolerance: objective to stop at; 1 is the scatter of maps of the same law.
         max_iterations: of each sample.
     """
@@ -279,6 +286,7 @@ class SynthesisExperiment(StatisticsExperiment):
 
     samples: int = 1
     start: Start = Start.GAUSSIAN
+    floor: tuple[float, ...] = ()
     tolerance: float = 0.05
     max_iterations: int = 500
 
@@ -342,4 +350,7 @@ Experiment = (
     | StatisticsExperiment
     | SynthesisExperiment
     | UnmixingExperiment
+    | BenchExperiment
+    | TrainExperiment
+    | PredictExperiment
 )

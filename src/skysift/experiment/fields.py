@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-_FITS = (".fits", ".fit", ".fts")
+FITS = (".fits", ".fit", ".fts")
+"""Endings of FITS files."""
+
 _PACKED = (".gz", ".bz2", ".xz", ".z", ".zip")
 
 
@@ -197,9 +199,8 @@ def read_field(path: str | Path, name: str | None = None) -> Field:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"file: expected a file with a map at {path}, got none. Check the path.")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    ending = next((one for one in reversed(suffixes) if one not in _PACKED), "")
-    if ending in _FITS:
+    ending = ending_of(path)
+    if ending in FITS:
         return _of_fits(path, name)
     if ending == ".npy":
         return _checked(Field(_numbers(_row(_load(path), name, path), path)), path)
@@ -209,6 +210,17 @@ def read_field(path: str | Path, name: str | None = None) -> Field:
         array = pick(arrays, "field", name)
         unit = str(array.attrs.get("units", ""))
         return _checked(Field(_numbers(array.values, path), str(array.name), unit), path)
+
+
+def ending_of(path: str | Path) -> str:
+    """What the name of a file says that it is, whether packed or not.
+
+    Examples:
+        >>> ending_of("sky.FITS.gz")
+        '.fits'
+    """
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    return next((one for one in reversed(suffixes) if one not in _PACKED), "")
 
 
 def write_field(folder: Path, stem: str, field: Field) -> Path:

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from skysift.experiment.config import (
+    BenchExperiment,
     Experiment,
+    PredictExperiment,
     ResampleExperiment,
     SeparateExperiment,
     SimulateExperiment,
     StatisticsExperiment,
+    TrainExperiment,
     UnmixingExperiment,
 )
 from skysift.experiment.contaminations import files_of
+from skysift.experiment.inference_problem import model_file, source_of
 from skysift.experiment.sources import MapSource
 from skysift.experiment.text import plain
 from skysift.instrument import Instrument
@@ -53,6 +57,8 @@ class Fingerprint:
             return Fingerprint._of_samples(experiment, settings)
         if isinstance(experiment, StatisticsExperiment):
             return Fingerprint._of_field(experiment, settings)
+        if isinstance(experiment, (BenchExperiment, TrainExperiment, PredictExperiment)):
+            return Fingerprint._of_network(experiment, settings)
         if isinstance(experiment, SimulateExperiment):
             instrument, files = Instrument.of(experiment.instrument), []
         else:
@@ -97,6 +103,31 @@ class Fingerprint:
             for name, paths in files_of(experiment).items():
                 hashed |= {path: content_hash(path) for path in paths}
                 settings[name] = [f"{Path(path).suffix} {hashed[path]}" for path in paths]
+        return Fingerprint._made(experiment.kind, settings, hashed)
+
+    @staticmethod
+    def _of_network(
+        experiment: BenchExperiment | TrainExperiment | PredictExperiment, settings: dict[str, Any]
+    ) -> Fingerprint:
+        named: dict[str, tuple[str | Path, ...]] = {}
+        if isinstance(experiment, PredictExperiment):
+            named["maps"] = experiment.maps
+        if isinstance(experiment, (TrainExperiment, PredictExperiment)) and experiment.mask:
+            named["mask"] = (experiment.mask,)
+        if isinstance(experiment, TrainExperiment):
+            source = source_of(experiment)
+            named["source"] = () if source is None else (source,)
+        elif experiment.model is not None:
+            named["model"] = (model_file(experiment.model),)
+        hashed = {}
+        for name, paths in named.items():
+            for path in paths:
+                if not Path(path).is_file():
+                    raise ValueError(
+                        f"{name}: expected a file at {path}, got none. Check the path."
+                    )
+                hashed[str(path)] = content_hash(path)
+            settings[name] = [f"{Path(path).suffix} {hashed[str(path)]}" for path in paths]
         return Fingerprint._made(experiment.kind, settings, hashed)
 
     @staticmethod

@@ -14,12 +14,15 @@ from typing import Any, TypeVar
 import yaml
 
 from skysift.experiment.config import (
+    BenchExperiment,
     Experiment,
+    PredictExperiment,
     ResampleExperiment,
     SeparateExperiment,
     SimulateExperiment,
     StatisticsExperiment,
     SynthesisExperiment,
+    TrainExperiment,
     UnmixingExperiment,
 )
 
@@ -31,6 +34,9 @@ _E = TypeVar(
     StatisticsExperiment,
     SynthesisExperiment,
     UnmixingExperiment,
+    BenchExperiment,
+    TrainExperiment,
+    PredictExperiment,
 )
 
 
