@@ -46,6 +46,13 @@ def test_functions_do_not_go_into_files():
         codec.encode(one)
 
 
+def test_arguments_of_another_version_are_refused():
+    told = codec.encode(HarmonicShape(4, Stokes.I, (2,)))
+    told["arguments"]["depth"] = 3
+    with pytest.raises(ValueError, match="The file is of another version"):
+        codec.decode(told)
+
+
 def test_a_file_is_whole_or_not_there(tmp_path):
     path = tmp_path / "a" / "state"
     codec.write(path, "kind", {"n": 1}, {"x": jnp.arange(3)})

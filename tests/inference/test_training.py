@@ -12,7 +12,8 @@ from skysift.inference import training
 from skysift.inference.evaluate import evaluate
 from skysift.inference.heads import Regression
 from skysift.inference.model import Network
-from skysift.inference.simulators import Split
+from skysift.inference.networks import HarmonicNetwork, HarmonicShape
+from skysift.inference.simulators import FunctionSimulator, Split
 from skysift.inference.training import Plan, Progress, Status, train
 
 from .averages import Average, exact, levels
@@ -104,13 +105,21 @@ def test_history_says_when_it_is_over():
 
 
 def test_maps_that_are_not_finite_are_refused():
-    from skysift.inference.simulators import FunctionSimulator
-
     bad = FunctionSimulator(
         lambda p, key: jnp.full((1, 12), jnp.nan), SIMULATOR.prior, 1, SIMULATOR.stokes
     )
     with pytest.raises(ValueError, match="simulator: expected maps with finite numbers"):
         train(bad, NETWORK, plan=PLAN)
+
+
+def test_networks_that_learn_need_maps_of_jax():
+    stokes = SIMULATOR.stokes
+    made = FunctionSimulator(
+        lambda p, key: np.full((1, 48), p[0]), SIMULATOR.prior, 2, stokes, traced=False
+    )
+    network = Network(HarmonicNetwork(HarmonicShape(2, stokes, (2,)), jax.random.key(0)))
+    with pytest.raises(ValueError, match="network: expected a fixed summary"):
+        train(made, network, plan=PLAN)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,13 @@ def decode(told: Any, key: Any = None) -> Any:
         arguments = {name: decode(one, key) for name, one in told["arguments"].items()}
         if "key" in inspect.signature(made).parameters:
             arguments["key"] = jax.random.key(0) if key is None else key
-        return made(**arguments)
+        try:
+            return made(**arguments)
+        except TypeError as error:
+            raise ValueError(
+                f"header: expected arguments of {made.__qualname__}, got {sorted(arguments)}. The "
+                "file is of another version."
+            ) from error
     raise ValueError(
         f"header: expected what skysift writes, got {sorted(told)}. Train the model again."
     )

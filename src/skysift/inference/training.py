@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from skysift.inference import codec
 from skysift.inference.model import Family, Member, Model, Network, each, start
 from skysift.inference.networks import AbstractNetwork, learnt
-from skysift.inference.simulators import AbstractSimulator, Observed, Split
+from skysift.inference.simulators import AbstractSimulator, FunctionSimulator, Observed, Split
 from skysift.inference.summary import AbstractSummary
 
 _KIND = "checkpoint"
@@ -191,8 +191,8 @@ def train(
         resume: go on from the checkpoint of the folder, if there is one.
 
     Raises:
-        ValueError: for a checkpoint of another training, batches that the devices cannot share, or
-            maps that are not finite.
+        ValueError: for a checkpoint of another training, batches that the devices cannot share,
+            maps that are not finite, or a network that learns from maps that are not made in JAX.
 
     Examples:
         >>> from skysift.inference.simulators import t1
@@ -205,6 +205,11 @@ def train(
     """
     plan = plan or Plan()
     network = network if isinstance(network, Network) else Network(network)
+    if network.summary.learns and isinstance(simulator, FunctionSimulator) and not simulator.traced:
+        raise ValueError(
+            "network: expected a fixed summary for a simulator that is not traced by JAX, got "
+            f"{type(network.summary).__name__}, which has new maps in each step. Take Filtered."
+        )
     told = report or (lambda _: None)
     devices = len(jax.devices())
     if plan.batch % devices:
