@@ -21,10 +21,11 @@ class DiskFull(OSError):
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary name in the same folder that replaces `path` only when the block succeeds.
 
-    The temporary name keeps the suffix, because writers choose compression by it.
+    The temporary name keeps the suffix, because writers choose compression by it. A folder replaces
+    a folder, a file a file.
 
     Args:
-        path: file to write.
+        path: file or folder to write.
 
     Yields:
         The name to write to.
@@ -39,9 +40,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            if temporary.is_dir() and path.is_dir():
+                shutil.rmtree(path)
             temporary.replace(path)
     finally:
-        if path.parent.is_dir():
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        elif path.parent.is_dir():
             temporary.unlink(missing_ok=True)
 
 

@@ -68,8 +68,7 @@ def _write(folder: Path, result: Comparison) -> None:
     for name, (_, _, figure) in figures.items():
         with atomic(folder / f"{name}.png") as file:
             file.write_bytes(png(figure))
-    with atomic(folder / PAGE) as file:
-        write_sheet(file, comparison_sheet(result, figures, typed_command()))
+    write_sheet(folder / PAGE, comparison_sheet(result, figures, typed_command()))
 
 
 def _table(result: Comparison, output: Path | None) -> Table:

@@ -78,7 +78,8 @@ def write_binning_page(
         The path.
 
     Raises:
-        OSError: if the file cannot be written; then nothing is left behind.
+        ValueError: if nothing can be written there.
+        DiskFull: if the disk is full; then nothing is left behind.
     """
     new = [parameter for parameter in view.parameters if parameter.edges is not None]
     grid = view.grid

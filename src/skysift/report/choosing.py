@@ -49,7 +49,8 @@ def write_choice_page(
         The path.
 
     Raises:
-        OSError: if the file cannot be written; then nothing is left behind.
+        ValueError: if nothing can be written there.
+        DiskFull: if the disk is full; then nothing is left behind.
     """
     choice, grid = view.choice, view.choice.patches.grid
     told = ", ".join(f"{count:,} patches of {name}" for name, count in choice.counts.items())

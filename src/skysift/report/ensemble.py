@@ -72,7 +72,8 @@ def write_ensemble_page(
         origin: what it came of.
 
     Raises:
-        OSError: if the file cannot be written; then nothing is left behind.
+        ValueError: if nothing can be written there.
+        DiskFull: if the disk is full; then nothing is left behind.
     """
     ensemble = view.ensemble
     good = bool(ensemble.converged.all()) and not ensemble.failures

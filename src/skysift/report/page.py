@@ -36,8 +36,8 @@ def write_page(
         The path.
 
     Raises:
-        ValueError: if maps or truth lack cells of the fit.
-        OSError: if the file cannot be written; then nothing is left behind.
+        ValueError: if maps or truth lack cells of the fit, or nothing can be written there.
+        DiskFull: if the disk is full; then nothing is left behind.
     """
     data = ReportData.of(fit, maps, truth)
     return write_report(path, data, origin)
@@ -54,7 +54,8 @@ def write_report(
         The path.
 
     Raises:
-        OSError: if the file cannot be written; then nothing is left behind.
+        ValueError: if nothing can be written there.
+        DiskFull: if the disk is full; then nothing is left behind.
     """
     return write_sheet(path, sheet_of(data, origin))
 

@@ -78,7 +78,8 @@ def write_regrade_page(path: str | Path, view: RegradeView, *, origin: Origin = 
         The path.
 
     Raises:
-        OSError: if the file cannot be written; then nothing is left behind.
+        ValueError: if nothing can be written there.
+        DiskFull: if the disk is full; then nothing is left behind.
     """
     former, now = view.levels
     sheet = Sheet(

@@ -41,7 +41,8 @@ def write_resample_page(
         The path.
 
     Raises:
-        OSError: if the file cannot be written; then nothing is left behind.
+        ValueError: if nothing can be written there.
+        DiskFull: if the disk is full; then nothing is left behind.
     """
     fitted = view.damping is not None
     ended = "Converged" if view.converged else "Not converged: raise --max-iterations or --damping"

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from skysift.files import atomic
 from skysift.report.style import png
 
 _PACKAGES = ("skysift", "jax", "equinox", "numpy", "scipy", "healpy", "ducc0")
@@ -153,17 +154,13 @@ def write_sheet(path: str | Path, sheet: Sheet) -> Path:
         The path.
 
     Raises:
-        OSError: if the file cannot be written; then nothing is left behind.
+        ValueError: if nothing can be written there.
+        DiskFull: if the disk is full; then nothing is left behind.
     """
-    path = Path(path)
     html = render_sheet(sheet)
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
+    with atomic(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return Path(path)
 
 
 def number(value: float) -> str:

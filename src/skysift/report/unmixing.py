@@ -44,7 +44,8 @@ def write_unmixing_page(
         The path.
 
     Raises:
-        OSError: if the file cannot be written; then nothing is left behind.
+        ValueError: if nothing can be written there.
+        DiskFull: if the disk is full; then nothing is left behind.
     """
     view = views[0]
     missed = "Not all constraints are satisfied: see the losses"

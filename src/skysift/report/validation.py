@@ -94,7 +94,8 @@ def write_validation_page(
         The path.
 
     Raises:
-        OSError: if the file cannot be written; then nothing is left behind.
+        ValueError: if nothing can be written there.
+        DiskFull: if the disk is full; then nothing is left behind.
     """
     sheet = Sheet(
         title="Validation",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skysift.files import atomic
 from skysift.grid import Grid, Ordering
 from skysift.resample.check import check_choice, check_level
 from skysift.resample.ellipsoid import Ellipsoid
@@ -43,7 +42,8 @@ def write(sampling: Sampling, path: str | Path) -> None:
     """Write a sampling; the file or folder appears, or is replaced, when it is complete.
 
     Raises:
-        ValueError: for a suffix other than .nc and .zarr.
+        ValueError: for a suffix other than .nc and .zarr, or if nothing can be written there.
+        DiskFull: if the disk is full; what was there is kept.
         ImportError: if zarr is needed and not installed.
     """
     import xarray as xr
@@ -61,20 +61,11 @@ def write(sampling: Sampling, path: str | Path) -> None:
         },
     )
     zarr = _is_zarr(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
+    with atomic(path) as temporary:
         if zarr:
-            dataset.to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
+            dataset.to_zarr(temporary, mode="w", zarr_format=3, consolidated=False)
         else:
-            dataset.to_netcdf(partial, engine="h5netcdf")
-        if path.is_dir():
-            shutil.rmtree(path)
-        partial.replace(path)
-    finally:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        partial.unlink(missing_ok=True)
+            dataset.to_netcdf(temporary, engine="h5netcdf")
 
 
 def read(path: str | Path) -> dict[str, Any]:

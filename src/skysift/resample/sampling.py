@@ -300,7 +300,8 @@ class Sampling:
         """Write to NetCDF (`.nc`) or, where zarr is installed, to Zarr (`.zarr`).
 
         Raises:
-            ValueError: for another suffix.
+            ValueError: for another suffix, or if nothing can be written there.
+            DiskFull: if the disk is full; what was there is kept.
             ImportError: if zarr is needed and not installed.
         """
         files.write(self, path)
