@@ -8,7 +8,7 @@ from functools import cached_property
 import healpy as hp
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from skysift.grid import Grid
 from skysift.harmonic import gaussian_maps
@@ -106,7 +106,7 @@ class BandpowerCovariance:
             return widest
         correlation = _correlation(self.matrix)
         apart = [np.diag(correlation, distance) for distance in range(1, widest + 1)]
-        chance = [chi2.sf((self.count - 1) * np.sum(r**2), r.size) for r in apart]
+        chance = [chdtrc(r.size, (self.count - 1) * np.sum(r**2)) for r in apart]
         first = max((k for k, p in enumerate(chance, start=1) if p < _CHANCE), default=0)
         least = np.linalg.eigvalsh(correlation)[0]
         fits = (np.linalg.eigvalsh(_banded(correlation, k))[0] for k in range(first, widest))

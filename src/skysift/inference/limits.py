@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.interpolate
 from jaxtyping import Array, Float
 
 from skysift.inference.likelihood import HarmonicLikelihood, PixelLikelihood
@@ -301,6 +300,8 @@ def _between(
     nodes: Float[np.ndarray, "node parameter"], table: np.ndarray, axes: np.ndarray
 ) -> np.ndarray:
     """Cubic splines through the values at the nodes, on the product of the axes of each map."""
+    import scipy.interpolate  # half a second that nothing else needs
+
     values = table
     for number, knots in enumerate(nodes.T):
         basis = scipy.interpolate.make_interp_spline(knots, np.eye(len(knots)))(axes[:, number])
