@@ -183,6 +183,44 @@ def test_gaussian_fields_have_no_power_of_a_mask(tmp_path, quick):
     assert 0.5 < float(finest[1] / finest[0]) < 2.0
 
 
+def test_samples_do_not_go_below_a_floor(tmp_path, capsys):
+    rng = np.random.default_rng(7)
+    first = np.maximum(rng.standard_normal((32, 32)), 0.0)
+    maps = {"a": 5.0 * first, "b": np.maximum(rng.standard_normal((32, 32)) + first, -0.5)}
+    for name, values in maps.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    words = [*SMALL, "--tolerance", "0.5", "-q"]
+    single, both = tmp_path / "single", tmp_path / "both"
+    arguments = ["scatter", "synthesise", str(tmp_path / "a.npy"), *words, "-o"]
+    assert main([*arguments, str(single), "--floor", "0"]) == 0
+    statistic = Covariance.plane(shape=(32, 32), scales=2, orientations=2)
+    scale = maps["a"].std()
+    twin = synthesise(statistic(maps["a"] / scale), statistic, tolerance=0.5, floor=0.0)
+    made = np.load(single / "samples" / "sample-0.npy")
+    np.testing.assert_allclose(made, scale * twin.maps[0], rtol=1e-6, atol=1e-6)
+    assert made.min() >= 0.0
+    told = yaml.safe_load((single / "experiment.yaml").read_text())
+    assert told["floor"] == [0.0]
+    page = (single / "report.html").read_text()
+    assert "lowest value is" in page
+    files = [str(tmp_path / f"{name}.npy") for name in maps]
+    arguments = ["scatter", "synthesise", *files, *words, "-o", str(both)]
+    assert main([*arguments, "--floor", "0", "--floor", "-0.6"]) == 0
+    views = runs.stored_views(Run.open(both))
+    assert [view.floor for view in views] == [0.0, -0.6]
+    for view in views:
+        assert view.maps[2:].min() >= view.floor - 1e-12
+    assert views[1].maps[2].min() < 0.0
+    assert main(["report", str(both), "-o", str(tmp_path / "again.html")]) == 0
+    assert "floor of map 1" in (tmp_path / "again.html").read_text()
+
+
+def test_no_floor_on_the_sphere(sky, capsys):
+    words = ["scatter", "synthesise", str(sky / "sky.fits"), "--field", "I", "--scales", "2"]
+    assert main([*words, "--floor", "0", "--dry-run"]) == 2
+    assert "floor: expected none on the sphere, got 0." in capsys.readouterr().err
+
+
 def test_what_did_not_converge_is_told(cloud, tmp_path, quick, capsys):
     folder = tmp_path / "run"
     words = [*SMALL, "--tolerance", "1e-6", "--max-iterations", "2"]
@@ -353,6 +391,9 @@ def test_wrong_input_ends_with_a_reason(cloud, tmp_path, monkeypatch, capsys, wo
         (["--max-iterations", "0"], "max_iterations: expected 1 or more"),
         (["--tolerance", "0"], "tolerance: expected more than 0"),
         (["--seed", "-1"], "seed: expected 0 or more"),
+        (["--floor", "nan"], "floor: expected finite numbers, got nan"),
+        (["--floor", "1e9"], "floor: expected less than the mean of the map"),
+        (["--floor", "0", "--floor", "0"], "floor: expected one number, or one for each of 1"),
         (["--output", "."], "output: expected a new directory"),
     ],
 )

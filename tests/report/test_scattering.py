@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import skysift.report.scattering as page_module
 from skysift.report.scattering import comparison, write_scattering_page
 from skysift.report.scattering_figures import OrderView, pairs_figure, triples_figure
 from skysift.report.scattering_view import (
@@ -65,6 +66,19 @@ def test_a_view_is_what_its_files_say(view):
     damaged = view.to_dataset().drop_vars("objective")
     with pytest.raises(ValueError, match="measures: expected objective"):
         ScatteringView.of(damaged, view.statistics, list(view.maps[2:]))
+
+
+def test_a_floor_is_said(view, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_module, "_all_pictures", lambda views: [])
+    pages = {}
+    for floor in (None, -0.25):
+        given = dataclasses.replace(view, floor=floor)
+        again = ScatteringView.of(given.to_dataset(), view.statistics, list(view.maps[2:]))
+        assert again.floor == floor
+        pages[floor] = write_scattering_page(tmp_path / "page.html", [again]).read_text()
+    assert "−0.25 K" in pages[-0.25]
+    assert "lowest value is" in pages[-0.25]
+    assert "lowest value is" not in pages[None]
 
 
 def test_what_did_not_converge_is_said(view):

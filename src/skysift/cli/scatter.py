@@ -32,6 +32,7 @@ Examples:
 
     skysift scatter synthesise cloud.fits --samples 4 -o runs/clouds
     skysift scatter synthesise dust.fits --field I --scales 5 --samples 2 -o runs/dust
+    skysift scatter synthesise cloud.fits --floor 0 --samples 4 -o runs/bright
     skysift scatter synthesise f143.fits f353.fits --samples 2 -o runs/frequencies
     skysift scatter synthesise cib.npy --edges open --tolerance 0.02 --max-iterations 2000 \\
         -o runs/cib
@@ -114,6 +115,7 @@ def _plan(experiment: StatisticsExperiment, options: Options) -> Done:
     if isinstance(experiment, SynthesisExperiment):
         require_possible(experiment)
     example = Example.of(experiment)
+    example.floor(experiment)
     first, count = example.fields[0], len(example.fields)
     maps = f"{count} maps seen together, " if count > 1 else ""
     options.say(

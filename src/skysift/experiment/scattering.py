@@ -113,6 +113,36 @@ class Example:
         directions = experiment.orientations if self.fields[0].nside is None else None
         return Memory.of_scattering(cells, len(self.fields), directions, 4 if single else 8)
 
+    def floor(self, experiment: StatisticsExperiment) -> Float[np.ndarray, " channel"] | None:
+        """Value that samples are not to go below, in the unit of each file; `None` for none.
+
+        Raises:
+            ValueError: for one on the sphere, another number of them than of maps, or one that is
+                not below the mean of its map.
+        """
+        if not isinstance(experiment, SynthesisExperiment) or not experiment.floor:
+            return None
+        told = ", ".join(f"{level:g}" for level in experiment.floor)
+        if self.fields[0].nside is not None:
+            raise ValueError(
+                f"floor: expected none on the sphere, got {told}. Take the logarithm of the map."
+            )
+        count = len(self.fields)
+        if len(experiment.floor) not in (1, count):
+            raise ValueError(
+                f"floor: expected one number, or one for each of {count} maps, got {told}. Say "
+                f"--floor {experiment.floor[0]:g}, or --floor {count} times."
+            )
+        levels = np.broadcast_to(experiment.floor, count)
+        for field, level in zip(self.fields, levels, strict=True):
+            known = field.values[np.isfinite(field.values)]
+            if not level < known.mean():
+                raise ValueError(
+                    f"floor: expected less than the mean of the map, {known.mean():.4g}, got "
+                    f"{level:g}. Say --floor {known.min():.4g}, its lowest value."
+                )
+        return levels
+
     def restored(self, map: Float[np.ndarray, "..."], number: int) -> Float[np.ndarray, "..."]:
         """A map in the unit of the file, without the margin; double where single cannot hold it."""
         field, scale = self.fields[number], float(self.scale[number])
@@ -163,11 +193,13 @@ def scatter(experiment: StatisticsExperiment, folder: Path, watch: Watch = UNWAT
     example = Example.of(experiment)
     if isinstance(experiment, SynthesisExperiment):
         require_possible(experiment)
+    floor = example.floor(experiment)
     watch.stage("statistics")
     target = example.statistic(example.maps)
     made: list[Sample] = []
     if isinstance(experiment, SynthesisExperiment):
-        made = samples(target, example.statistic, experiment, folder, watch)
+        levels = None if floor is None else floor / example.scale
+        made = samples(target, example.statistic, experiment, folder, watch, levels)
     watch.stage("measures")
     return Scattered(example, target, made, _views(experiment, example, target, made))
 
@@ -310,6 +342,7 @@ def _views(
     statistics = found.to_dataset().assign_attrs(edges=edges, unit_of_maps=example.scale)
 
     titles = titles_of(example.fields)
+    floor = example.floor(experiment)
 
     def view(number: int) -> ScatteringView:
         own, observer = [example.channel(one, number) for one in maps], observers[number]
@@ -326,6 +359,7 @@ def _views(
             ),
             descents=tuple(Descent(one.status.value, one.history) for one in made),
             tolerance=experiment.tolerance if isinstance(experiment, SynthesisExperiment) else None,
+            floor=None if floor is None else float(floor[number]),
             channel=number,
             title=titles[number],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,6 +85,11 @@ def require_possible(experiment: SynthesisExperiment) -> None:
         raise ValueError(
             f"max_iterations: expected 1 or more, got {experiment.max_iterations}. Try 500."
         )
+    for level in experiment.floor:
+        if not math.isfinite(level):
+            raise ValueError(
+                f"floor: expected finite numbers, got {level:g}. Leave it out for none."
+            )
     if not experiment.tolerance > 0.0:
         raise ValueError(
             f"tolerance: expected more than 0, got {experiment.tolerance:g}. Say --tolerance 0.05."
@@ -96,6 +102,7 @@ def samples(
     experiment: SynthesisExperiment,
     folder: Path,
     watch: Watch = UNWATCHED,
+    floor: Float[np.ndarray, " channel"] | None = None,
 ) -> list[Sample]:
     """Samples of an experiment; those that are in the folder already are taken from it.
 
@@ -108,6 +115,7 @@ def samples(
         experiment: how many, from what seed, to what tolerance.
         folder: where samples are kept until the run is complete.
         watch: what is told meanwhile.
+        floor: of the maps as the statistics see them; `None` for none.
     """
     made = []
     for number in range(experiment.samples):
@@ -115,7 +123,7 @@ def samples(
         if file.is_file():
             sample = Sample.read(file)
         else:
-            sample = _one(target, statistic, experiment, number, watch)
+            sample = _one(target, statistic, experiment, number, watch, floor)
             sample.write(file)
         watch.sample(number, sample.status.value, sample.objective)
         made.append(sample)
@@ -136,6 +144,7 @@ def _one(
     experiment: SynthesisExperiment,
     number: int,
     watch: Watch,
+    floor: Float[np.ndarray, " channel"] | None,
 ) -> Sample:
     with warnings.catch_warnings():
         # Told of all samples together.
@@ -148,6 +157,7 @@ def _one(
             sampler=LBFGS(max_iter=experiment.max_iterations),
             start=experiment.start,
             tolerance=experiment.tolerance,
+            floor=floor,
             report=lambda _, iteration, value: watch.iteration(number, iteration, value),
         )
     return Sample(made.maps[0], made.status[0], np.asarray(made.history[0]))

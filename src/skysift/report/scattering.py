@@ -63,7 +63,8 @@ def write_scattering_page(
         The path.
 
     Raises:
-        OSError: if the file cannot be written; then nothing is left behind.
+        ValueError: if nothing can be written there.
+        DiskFull: if the disk is full; then nothing is left behind.
     """
     view = views[0]
     made = view.samples > 0
@@ -157,6 +158,9 @@ def _tiles(views: Sequence[ScatteringView]) -> list[Tile]:
         skewness, kurtosis = (float(value) for value in one.curves["moments"].example[2:])
         tiles.append(Tile(f"skewness{of}", number(skewness), "0 of a Gaussian field"))
         tiles.append(Tile(f"kurtosis{of}", number(kurtosis), "excess, 0 of a Gaussian field"))
+        if one.floor is not None:
+            lowest = f"the samples' lowest value is {number(float(one.maps[2:].min()))}"
+            tiles.append(Tile(f"floor{of}", f"{number(one.floor)} {one.unit}".strip(), lowest))
     if not view.samples:
         return tiles
     spectra = [np.abs(one.curves["spectrum"].ratios()[2:, LARGE:]) for one in views]

@@ -131,6 +131,7 @@ class ScatteringView:
         curves: measures by name.
         descents: of the samples.
         tolerance: objective at which a sample is done; `None` where none were made.
+        floor: value that samples were not to go below; `None` for none.
         channel: number of the map among those that are seen together.
         title: of the map; empty for a single one.
     """
@@ -144,6 +145,7 @@ class ScatteringView:
     curves: dict[str, Curve]
     descents: tuple[Descent, ...] = ()
     tolerance: float | None = None
+    floor: float | None = None
     channel: int = 0
     title: str = ""
 
@@ -230,7 +232,8 @@ class ScatteringView:
         }
         if self.tolerance is not None:
             facts["tolerance"] = self.tolerance
-        return xr.Dataset(made, coords={"title": self.title}, attrs=facts)
+        own = {"title": self.title} | ({} if self.floor is None else {"floor": self.floor})
+        return xr.Dataset(made, coords=own, attrs=facts)
 
     @staticmethod
     def of(
@@ -276,6 +279,7 @@ class ScatteringView:
             curves=curves,
             descents=tuple(descents),
             tolerance=None if tolerance is None else float(tolerance),
+            floor=float(measures["floor"]) if "floor" in measures.coords else None,
             channel=channel,
             title=str(measures["title"].values),
         )
