@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from skysift.scattering.companions import Pdf, PowerSpectrum
 from skysift.scattering.domain import Flat, Sphere
 
 from .fields import red_alm
@@ -21,6 +22,17 @@ def domain(request):
 
 def white(domain, count, dtype=float):
     return jax.random.normal(jax.random.key(0), (count, domain.channels, domain.size), dtype)
+
+
+def test_no_channels_are_refused():
+    for domain in (
+        lambda: Flat(shape=(8, 8), channels=0),
+        lambda: Sphere(nside=4, lmax=8, channels=-1, iterations=3),
+        lambda: Pdf.sphere(4, channels=0),
+        lambda: PowerSpectrum.plane((8, 8), 2, channels=0),
+    ):
+        with pytest.raises(ValueError, match="channels: expected 1 or more, got .*Say channels=1"):
+            domain()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -6,16 +6,14 @@ import scipy.special
 from skysift.scattering import Covariance
 from skysift.scattering.sphere.weights import kernel_energy
 
-from .fields import red_alm, red_sky
+from .fields import red_alm, red_sky, without_equator
 
 NSIDE, LMAX = 16, 24
 
 
 @pytest.fixture(scope="module")
 def plane_cut():
-    """The sky without a band of 20 degrees on either side of the equator."""
-    theta, _ = hp.pix2ang(NSIDE, np.arange(12 * NSIDE**2))
-    return (np.abs(np.degrees(theta) - 90.0) > 20.0).astype(float)
+    return without_equator(NSIDE)
 
 
 @pytest.fixture(scope="module")

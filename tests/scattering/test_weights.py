@@ -38,14 +38,6 @@ def test_weights_keep_a_margin(bank, hole):
         assert scale == 0 or areas[-2] < areas[-4]
 
 
-def test_filled_ignores_what_is_masked(bank, hole):
-    x = red_noise(SHAPE)
-    weights = scale_weights(bank, hole[None])
-    filled = weights.filled(jnp.asarray(np.where(hole > 0.0, x, np.nan)))
-    np.testing.assert_allclose(filled[hole == 0.0], x[hole > 0.0].mean(), rtol=1e-12)
-    np.testing.assert_array_equal(filled[hole > 0.0], x[hole > 0.0])
-
-
 def test_statistics_do_not_see_masked_cells(hole):
     statistic = Covariance.plane(SHAPE, 3, 2, weights=hole)
     x = red_noise(SHAPE)
@@ -82,6 +74,25 @@ def test_masked_gaussian_field_is_unbiased(hole):
                 vary = error > 1e-12
                 worst = np.max(np.abs(part.mean(axis=0)[vary]) / error[vary])
                 assert worst < 4.0, (order, region)
+
+
+def test_steep_spectra_are_unbiased(hole):
+    """For power as k^-3.5 a step at the edge makes S1 0.9 % and S2 2.2 % too high."""
+    rng = np.random.default_rng(3)
+    k = np.hypot(*np.meshgrid(*[np.fft.fftfreq(cells) for cells in SHAPE], indexing="ij"))
+    amplitude = np.where(k > 0.0, np.where(k > 0.0, k, 1.0) ** -1.75, 0.0)
+    x = np.real(np.fft.ifft2(np.fft.fft2(rng.standard_normal((200, *SHAPE))) * amplitude))
+    full = Covariance.plane(SHAPE, 3, 2)
+    reference = full(x).mean()
+    everywhere = full(x, reference=reference)
+    some = Covariance.plane(SHAPE, 3, 2, weights=hole)(x, reference=reference)
+    for order in ("S1", "S2"):
+        finest = everywhere.layout[order].column("scale") == 0
+        whole, part = (np.asarray(one[order])[:, finest] for one in (everywhere, some))
+        change = np.mean((part - whole) / whole.mean(axis=0), axis=1)
+        error = change.std(ddof=1) / np.sqrt(200.0)
+        assert error < 0.003
+        assert abs(change.mean()) < 0.003 + 2.0 * error, order
 
 
 def test_regions_are_each_by_itself(hole):

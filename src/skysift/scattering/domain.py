@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from skysift.harmonic import SHT, multipoles
+from skysift.scattering.mesh import AbstractMesh, FlatMesh, SphereMesh
 
 
 def precision_of(values: np.ndarray) -> np.dtype:
@@ -31,6 +32,15 @@ class AbstractDomain(eqx.Module):
 
     channels: eqx.AbstractVar[int]
 
+    def __check_init__(self) -> None:
+        if self.channels < 1:
+            raise ValueError(f"channels: expected 1 or more, got {self.channels}. Say channels=1.")
+
+    @property
+    @abc.abstractmethod
+    def words(self) -> str:
+        """What it is, as layouts of statistics tell it."""
+
     @property
     @abc.abstractmethod
     def cell_shape(self) -> tuple[int, ...]:
@@ -40,6 +50,11 @@ class AbstractDomain(eqx.Module):
     def map_shape(self) -> tuple[int, ...]:
         """Shape of a map, with its channels when there are several."""
         return self.cell_shape if self.channels == 1 else (self.channels, *self.cell_shape)
+
+    @property
+    @abc.abstractmethod
+    def mesh(self) -> AbstractMesh:
+        """The cells of a map and their neighbours."""
 
     @property
     @abc.abstractmethod
@@ -78,6 +93,21 @@ class AbstractDomain(eqx.Module):
     def seen(self, fields: Inexact[Array, "... channel mode"]) -> Float[Array, "..."]:
         """Maps of fields."""
 
+    def visible(
+        self, maps: Float[Array, "..."], cells: Float[Array, "region ..."] | None
+    ) -> Inexact[Array, "... channel mode"]:
+        """Fields of maps whose cells count only where a region has any weight.
+
+        Masked cells have what the others let expect (`AbstractMesh.continued`).
+
+        Args:
+            maps: `(..., *map shape)`.
+            cells: weights of the cells, 0 on masked ones; `None` when all are alike.
+        """
+        if cells is None:
+            return self.fields(maps)
+        return self.fields(self.mesh.continued(maps, jnp.any(cells > 0.0, axis=0)))
+
     def check(self, maps: Float[Array, "..."] | np.ndarray) -> None:
         """Refuse maps of another shape.
 
@@ -105,9 +135,19 @@ class Flat(AbstractDomain):
     channels: int = eqx.field(static=True)
 
     @property
+    def words(self) -> str:
+        """See `AbstractDomain`."""
+        return f"flat grid {self.shape}"
+
+    @property
     def cell_shape(self) -> tuple[int, ...]:
         """See `AbstractDomain`."""
         return self.shape
+
+    @property
+    def mesh(self) -> AbstractMesh:
+        """See `AbstractDomain`."""
+        return FlatMesh(self.shape)
 
     @property
     def size(self) -> int:
@@ -178,6 +218,11 @@ class Sphere(AbstractDomain):
             )
 
     @property
+    def words(self) -> str:
+        """See `AbstractDomain`."""
+        return f"sphere nside {self.nside} lmax {self.lmax}"
+
+    @property
     def sht(self) -> SHT:
         """Transform between the maps and the fields."""
         return SHT(self.nside, self.lmax)
@@ -186,6 +231,23 @@ class Sphere(AbstractDomain):
     def cell_shape(self) -> tuple[int, ...]:
         """See `AbstractDomain`."""
         return (12 * self.nside**2,)
+
+    @property
+    def mesh(self) -> AbstractMesh:
+        """See `AbstractDomain`."""
+        return SphereMesh(self.nside)
+
+    def visible(
+        self, maps: Float[Array, "..."], cells: Float[Array, "region ..."] | None
+    ) -> Inexact[Array, "... channel mode"]:
+        """See `AbstractDomain`."""
+        if cells is None:
+            return self.fields(maps)
+        kept = jnp.any(cells > 0.0, axis=0)
+        maps = self.mesh.continued(maps, kept)
+        fields = self.fields(maps)
+        # At an edge there are modes above the band limit. What kept cells lose with them is added.
+        return fields + self.fields(jnp.where(kept, maps - self.seen(fields), 0.0))
 
     @property
     def size(self) -> int:

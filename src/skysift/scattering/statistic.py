@@ -17,7 +17,6 @@ from skysift.maps import unseen_to_nan
 from skysift.scattering.domain import AbstractDomain, precision_of
 from skysift.scattering.layout import Layout
 from skysift.scattering.statistics import Statistics
-from skysift.scattering.weights import filled
 
 Moments = tuple[Inexact[Array, "field coefficient"], ...]
 StatisticT = TypeVar("StatisticT", bound="AbstractStatistic")
@@ -52,7 +51,7 @@ class AbstractStatistic(eqx.Module):
         """Fields as they are told from their maps, of which masked cells are not seen."""
         if self.cells is None:
             return fields
-        return self.domain.fields(filled(self.domain.seen(fields), self.cells))
+        return self.domain.visible(self.domain.seen(fields), self.cells)
 
     @abc.abstractmethod
     def normalised(self, moments: Moments, reference: Moments) -> Moments:
@@ -188,9 +187,7 @@ def _require_fields(reference: Statistics, batch: tuple[int, ...]) -> None:
 def _statistics(
     statistic: AbstractStatistic, maps: Float[Array, "..."], reference: Statistics | None
 ) -> Statistics:
-    if statistic.cells is not None:
-        maps = filled(maps, statistic.cells)
-    fields = statistic.domain.fields(maps)
+    fields = statistic.domain.visible(maps, statistic.cells)
     batch = maps.shape[: maps.ndim - len(statistic.domain.map_shape)]
     flat = fields.reshape(-1, *fields.shape[len(batch) :])
     moments = statistic.moments(flat)

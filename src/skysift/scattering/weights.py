@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -73,11 +72,3 @@ def normalised(
             f"{region} at scale {scale} ({width}). Choose {fewer}a larger region."
         )
     return weights / total
-
-
-def filled(values: Array, cells: Float[Array, "region ..."]) -> Array:
-    """Values `(..., *cells)` with their mean over the kept cells where no region has any weight."""
-    kept = jnp.any(cells > 0.0, axis=0)
-    axes = tuple(range(-kept.ndim, 0))
-    total = jnp.sum(jnp.where(kept, values, 0.0), axis=axes, keepdims=True)
-    return jnp.where(kept, values, (total / jnp.sum(kept)).astype(values.dtype))

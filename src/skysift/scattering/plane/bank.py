@@ -155,14 +155,26 @@ def modes(maps: Float[Array, "..."], axes: tuple[int, ...]) -> Complex[Array, ".
 
 
 def crop(values: Array, grid: tuple[int, ...], axes: tuple[int, ...]) -> Array:
-    """The lowest modes of full Fourier axes: those of a coarser grid."""
+    """The lowest modes of full Fourier axes: those of a coarser grid.
+
+    Args:
+        values: modes in the order of `numpy.fft`.
+        grid: cells of the coarser grid.
+        axes: of the modes, one for each axis of the grid.
+    """
     for axis, cells in zip(axes, grid, strict=True):
         values = _crop_axis(values, cells, axis)
     return values
 
 
 def crop_half(values: Array, grid: tuple[int, ...], axes: tuple[int, ...]) -> Array:
-    """The lowest modes where the last axis holds the half that `rfft` gives."""
+    """The lowest modes where the last axis holds the half that `rfft` gives.
+
+    Args:
+        values: modes in the order of `numpy.fft.rfftn`.
+        grid: cells of the coarser grid.
+        axes: of the modes, one for each axis of the grid.
+    """
     for axis, cells in zip(axes[:-1], grid[:-1], strict=True):
         values = _crop_axis(values, cells, axis)
     return values[..., : grid[-1] // 2 + 1]
@@ -180,7 +192,13 @@ def _crop_axis(values: Array, cells: int, axis: int) -> Array:
 
 
 def pad(values: Array, grid: tuple[int, ...], axes: tuple[int, ...]) -> Array:
-    """The modes of a coarser grid among those of a finer one, which has no others."""
+    """The modes of a coarser grid among those of a finer one, which has no others.
+
+    Args:
+        values: modes in the order of `numpy.fft`.
+        grid: cells of the finer grid.
+        axes: of the modes, one for each axis of the grid.
+    """
     for axis, cells in zip(axes, grid, strict=True):
         have = values.shape[axis]
         if cells == have:

@@ -39,7 +39,6 @@ class FlatCovariance(AbstractFlat, AbstractCovariance):
     def moments(self, fields: Inexact[Array, "field channel ..."]) -> Moments:
         """See `AbstractStatistic`."""
         axes = self.bank.sizes.axes
-        fields = self.filled(fields)
         spectrum = modes(fields, axes)
         first, second, third, fourth = [], [], [], []
         moduli: list[Array] = []

@@ -102,6 +102,14 @@ def lagged_cell_sums(
     """The same as `cell_sums` of fields given by their modes, with shifts of the first.
 
     A pair of cells counts by the product of their weights; where there is none the sum is zero.
+
+    Args:
+        first: modes of fields.
+        second: modes on the same grid.
+        lags: shifts of each turn, in cells of the fields.
+        shape: cells of the fields along each axis.
+        weights: of the cells of the grid in each region.
+        centred: whether to take the product of the averages out.
     """
     grid = first.shape[3:]
     axes = tuple(range(-len(grid), 0))

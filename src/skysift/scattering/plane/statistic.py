@@ -7,7 +7,7 @@ from typing import TypeVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex, Float, Inexact
+from jaxtyping import Array, Bool, Complex, Float
 
 from skysift.scattering.domain import Flat
 from skysift.scattering.plane.bank import Bank, modes, scale_windows
@@ -42,10 +42,6 @@ class AbstractFlat(AbstractStatistic):
     def rest_windows(self) -> Float[np.ndarray, "side ..."]:
         """See `AbstractStatistic`."""
         return np.asarray(self.bank.rest)
-
-    def filled(self, fields: Inexact[Array, "field channel ..."]) -> Array:
-        """Fields without structure where they are masked."""
-        return fields if self.weights is None else self.weights.filled(fields)
 
     def average(
         self, values: Float[Array, "..."], scale: int | None, *, moduli: bool = False

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from skysift.scattering.plane.bank import Bank
-from skysift.scattering.weights import checked_weights, filled, margin, normalised
+from skysift.scattering.weights import checked_weights, margin, normalised
 
 
 class ScaleWeights(eqx.Module):
@@ -51,10 +51,6 @@ class ScaleWeights(eqx.Module):
             kept = jnp.take(kept, near, axis)
         weights = weights * kept
         return weights / jnp.sum(weights, axis=tuple(range(1, weights.ndim)), keepdims=True)
-
-    def filled(self, fields: Array) -> Array:
-        """Fields without structure where no region has any weight."""
-        return filled(fields, self.cells)
 
 
 def scale_weights(bank: Bank, cells: Float[np.ndarray, "..."]) -> ScaleWeights:

@@ -99,7 +99,6 @@ class FlatPhases(AbstractFlat, AbstractPhases):
     def moments(self, fields: Inexact[Array, "field channel ..."]) -> Moments:
         """See `AbstractStatistic`."""
         axes = self.bank.sizes.axes
-        fields = self.filled(fields)
         spectrum = modes(fields, axes)
         found: dict[Order, list[Array]] = {table.order: [] for table in self.layout.tables}
         waves: list[Array] = []

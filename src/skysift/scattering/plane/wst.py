@@ -40,7 +40,6 @@ class FlatTransform(AbstractFlat, AbstractTransform):
     def moments(self, fields: Inexact[Array, "field channel ..."]) -> Moments:
         """See `AbstractStatistic`."""
         sizes = self.bank.sizes
-        fields = self.filled(fields)
         spectrum = modes(fields, sizes.axes)
         powers, first, second = [], [], []
         moduli: list[Array] = []

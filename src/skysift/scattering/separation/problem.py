@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from skysift.grid import masked_to_nan
 from skysift.maps import unseen_to_nan
@@ -42,7 +42,6 @@ from skysift.scattering.separation.terms import (
 from skysift.scattering.sphere.bank import ell_of
 from skysift.scattering.statistic import AbstractStatistic, Moments
 from skysift.scattering.statistics import Statistics
-from skysift.scattering.weights import filled
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,19 +52,13 @@ class Observation:
         statistic: of the data.
         whole: their fields.
         halves: fields of two observations, of which `whole` is the mean, or `None`.
-        kept: cells that were seen; the others have the mean of those.
+        kept: cells that were seen; the others are continued from those.
     """
 
     statistic: AbstractStatistic
     whole: Fields
     halves: Fields | None
     kept: Bool[np.ndarray, "..."]
-
-    @property
-    def weights(self) -> Float[Array, "region ..."]:
-        """Of the cells, 0 on those that were not seen."""
-        cells = self.statistic.cells
-        return jnp.asarray(self.kept[None], float) if cells is None else cells
 
     @property
     def domain(self) -> AbstractDomain:
@@ -105,11 +98,10 @@ def observe(
         raise ValueError("data: expected cells with finite values, got none. Look at the file.")
     if not kept.all():
         statistic = statistic.masked(kept)
-    weights = jnp.asarray(kept[None], float) if statistic.cells is None else statistic.cells
     whole = values.mean(axis=0) if split else values
     maps = [whole, *(values if split else ())]
     fields = [
-        domain.fields(filled(jnp.asarray(np.nan_to_num(one), dtype), weights)) for one in maps
+        domain.visible(jnp.asarray(np.nan_to_num(one), dtype), statistic.cells) for one in maps
     ]
     halves = jnp.stack(fields[1:]) if split else None
     return Observation(statistic, fields[0], halves, kept)
@@ -119,6 +111,11 @@ def terms_of(
     constraints: Sequence[Constraint], observation: Observation, draws: Draws
 ) -> tuple[AbstractTerm, ...]:
     """Constraints made ready; of several with one name the later ones are numbered.
+
+    Args:
+        constraints: on the signal.
+        observation: the data.
+        draws: of the contamination.
 
     Raises:
         ValueError: for no constraints, or one that the data cannot serve: halves that were not
@@ -219,7 +216,7 @@ def _beside(constraint: Ancillary, observation: Observation) -> Fields:
     channels = 1 if values.ndim == len(cells) else len(values)
     domain = replace(observation.domain, channels=channels)
     maps = jnp.asarray(np.nan_to_num(values), jnp.real(observation.whole).dtype)
-    return domain.fields(filled(maps, observation.weights))
+    return domain.visible(maps, observation.statistic.cells)
 
 
 def _remainder_term(
@@ -274,7 +271,13 @@ def free(constraints: Sequence[Constraint], domain: AbstractDomain) -> Float[np.
 def projected(
     domain: AbstractDomain, fields: Fields, modes: Bool[np.ndarray, "channel ..."]
 ) -> Fields:
-    """The part of fields that is in some of their modes."""
+    """The part of fields that is in some of their modes.
+
+    Args:
+        domain: of the fields.
+        fields: any.
+        modes: those that are kept.
+    """
     keep = jnp.asarray(modes, jnp.real(fields).dtype)
     if isinstance(domain, Sphere):
         return fields * keep
