@@ -1,4 +1,4 @@
-"""What several kinds of statistics are asked: derivatives, moments of given coefficients."""
+"""What several kinds of statistics are asked: derivatives, oracles, moments of coefficients."""
 
 import equinox as eqx
 import jax
@@ -19,6 +19,17 @@ def against_finite_difference(statistic, x, step, size, tolerance):
     expected = (objective(x + size * step)[0] - objective(x - size * step)[0]) / (2.0 * size)
     slope = objective(jnp.asarray(x))[1]
     np.testing.assert_allclose(np.sum(slope * step), expected, rtol=tolerance)
+
+
+def against_oracle(statistics, found, orders, tolerance=1e-11):
+    """Whether orders are what was found for each row, to a part of the largest of them."""
+    for order in orders:
+        table = statistics.layout[order]
+        assert table.size
+        expected = np.array([found[order][tuple(row)] for row in table.index[:, 1:].tolist()])
+        expected = expected if table.complex else np.real(expected)
+        margin = tolerance * np.abs(expected).max()
+        np.testing.assert_allclose(statistics[order], expected, 0.0, margin, err_msg=order)
 
 
 def moments(statistic, alm):

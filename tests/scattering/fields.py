@@ -32,6 +32,12 @@ def red_sky(nside, lmax, seed=0, slope=1.0):
     return np.exp(field / field.std())
 
 
+def without_equator(nside):
+    """Weights `(cell,)` of the sky without a band of 20 degrees on either side of the equator."""
+    theta, _ = hp.pix2ang(nside, np.arange(12 * nside**2))
+    return (np.abs(np.degrees(theta) - 90.0) > 20.0).astype(float)
+
+
 def peer_plane():
     """The field of 64 x 64 cells that other packages computed statistics of."""
     wavenumbers = 2.0 * np.pi * np.fft.fftfreq(64)

@@ -96,10 +96,7 @@ def test_emphasis_weighs_an_order(statistic):
     deviation[3] = 0.0
     plain = Metric(deviation).weights(phi.layout)
     heavy = Metric(deviation, {Order.S1: 9.0, Order.REST: 0.0}).weights(phi.layout)
-    start = 0
-    for table in phi.layout.tables:
-        here = slice(start, start + table.size * (2 if table.complex else 1))
-        start = here.stop
+    for table, here in zip(phi.layout.tables, phi.layout.slices, strict=True):
         factor = {Order.S1: 3.0, Order.REST: 0.0}.get(table.order, 1.0)
         np.testing.assert_allclose(heavy[here], factor * plain[here])
     assert plain[3] == 0.0
@@ -131,10 +128,7 @@ def test_within_limits_deviations(statistic):
     deviation = np.full(phi.n_coefficients, 10.0)
     deviation[4] = 0.0
     found = Metric(deviation, within={Order.S1: 0.05}).known(statistic, phi, colour, seed)
-    start = 0
-    for table in phi.layout.tables:
-        here = slice(start, start + table.size * (2 if table.complex else 1))
-        start = here.stop
+    for table, here in zip(phi.layout.tables, phi.layout.slices, strict=True):
         expected = 0.05 * np.asarray(phi["S1"]) if table.order is Order.S1 else 10.0
         expected = np.where(deviation[here] == 0.0, 0.0, expected)
         np.testing.assert_allclose(found.deviation[here], expected)

@@ -16,7 +16,7 @@ from skysift.scattering import (
     Training,
     WhiteNoise,
 )
-from skysift.scattering.bayes.coordinates import coordinates_of, of_vector
+from skysift.scattering.bayes.coordinates import coordinates_of
 from skysift.scattering.layout import Order
 
 from .fields import red_noise
@@ -128,8 +128,6 @@ def test_reduced_covariances_have_coordinates():
     )
     logs = {order for order, log in zip(to.order(), to.logarithmic, strict=True) if log}
     assert logs == {Order.VARIANCE, Order.REST, Order.S1, Order.S2}
-    whole = Covariance.plane(SHAPE, 2, 2)(red_noise(SHAPE))
-    np.testing.assert_array_equal(of_vector(whole.layout, whole.vector)["S3"], whole["S3"])
 
 
 def test_data_with_less_than_the_contamination_are_told():

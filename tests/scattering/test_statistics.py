@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skysift.scattering import Covariance
-from skysift.scattering.statistics import stack
+from skysift.scattering.statistics import Statistics, stack
 
 from .fields import red_noise
 
@@ -27,6 +27,28 @@ def test_vector_holds_every_number(many):
         if many.layout[order].complex:
             parts.append(np.imag(many[order]))
     np.testing.assert_array_equal(many.vector, np.concatenate(parts, axis=-1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_statistics_of_their_vector(many, dtype):
+    vectors = np.asarray(many.vector, dtype=dtype)
+    for given, expected in ((vectors, vectors), (jnp.asarray(vectors[0]), vectors[0])):
+        again = Statistics.of_vector(given, many.layout, masked=7)
+        assert again.masked == 7
+        assert [one.dtype for one in again.values] == [
+            np.result_type(dtype, np.complex64) if table.complex else dtype
+            for table in many.layout.tables
+        ]
+        np.testing.assert_array_equal(again.vector, expected)
+
+
+def test_slices_are_those_of_the_vector(many):
+    vectors = np.asarray(many.vector)
+    for table, here in zip(many.layout.tables, many.layout.slices, strict=True):
+        values = np.asarray(many[table.order])
+        expected = np.hstack([values.real, values.imag]) if table.complex else values
+        np.testing.assert_array_equal(vectors[:, here], expected)
+    assert many.layout.slices[-1].stop == vectors.shape[1]
 
 
 def test_select(many):

@@ -24,12 +24,11 @@ def distance(twin):
     vary = twin.metric.deviation > 0.0
     offset = np.asarray(twin.statistics.vector - twin.target.vector)
     squares = (offset / np.where(vary, twin.metric.deviation, 1.0)) ** 2
-    orders, start = [], 0
-    for table in twin.target.layout.tables:
-        here = slice(start, start + table.size * (2 if table.complex else 1))
-        if vary[here].any():
-            orders.append(squares[:, here][:, vary[here]].mean(axis=1))
-        start = here.stop
+    orders = [
+        squares[:, here][:, vary[here]].mean(axis=1)
+        for here in twin.target.layout.slices
+        if vary[here].any()
+    ]
     return np.mean(orders, axis=0)
 
 

@@ -14,7 +14,6 @@ from skysift.scattering.statistics import Statistics, stack
 from skysift.scattering.unsupervised.auto_encoder import AutoEncoder
 from skysift.scattering.unsupervised.classes import Classes, classify
 from skysift.scattering.unsupervised.features import features_of
-from skysift.scattering.unsupervised.files import from_vectors
 from skysift.scattering.unsupervised.mixture import GaussianMixture, Shape
 
 from .fields import red_noise
@@ -42,7 +41,7 @@ def known():
     vectors = rng.standard_normal((100, 8)) + 6.0 * truth[:, None]
     vectors[:, :2] = np.exp(0.3 * vectors[:, :2])
     vectors[:, 5] = 2.5
-    return from_vectors(vectors, layout_of()), truth
+    return Statistics.of_vector(vectors, layout_of()), truth
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=lambda one: type(one).__name__)
@@ -52,7 +51,7 @@ def found(request, known):
 
 def test_vectors_become_statistics_and_back(known):
     vectors = np.random.default_rng(0).standard_normal((3, 8))
-    statistics = from_vectors(vectors, layout_of())
+    statistics = Statistics.of_vector(vectors, layout_of())
     np.testing.assert_array_equal(statistics.vector, vectors)
     assert jnp.iscomplexobj(statistics["S4"])
 
@@ -69,7 +68,7 @@ def test_features_have_unit_variance_and_no_correlation(known):
 def test_features_do_not_depend_on_units(known):
     vectors = np.asarray(known[0].vector)
     scales = np.array([1e-12, 1e6, 3.0, 1e-3, 7.0, 1.0, 2.0, 5.0])
-    other = from_vectors(vectors * scales, layout_of())
+    other = Statistics.of_vector(vectors * scales, layout_of())
     np.testing.assert_allclose(features_of(other, 4)(other), features_of(known[0], 4)(known[0]))
 
 
@@ -120,7 +119,7 @@ def test_score_is_the_mean_log_density(found, known):
 
 def test_other_fields_are_assigned_one_by_one(found, known):
     whole = found.assign(known[0])
-    part = from_vectors(np.asarray(known[0].vector)[60:63], layout_of())
+    part = Statistics.of_vector(np.asarray(known[0].vector)[60:63], layout_of())
     np.testing.assert_allclose(found.assign(part), whole[60:63], atol=1e-9)
 
 
@@ -180,7 +179,7 @@ def test_class_is_a_contamination_to_separate_from(sky):
 def spoilt(known, value, column=3):
     vectors = np.asarray(known[0].vector).copy()
     vectors[7, column] = value
-    return from_vectors(vectors, layout_of())
+    return Statistics.of_vector(vectors, layout_of())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -198,14 +197,14 @@ def test_fields_without_power_are_refused(known, found):
 
 
 def test_fewer_fields_than_two_for_each_class_are_refused(known):
-    few = from_vectors(np.asarray(known[0].vector)[:5], layout_of())
+    few = Statistics.of_vector(np.asarray(known[0].vector)[:5], layout_of())
     with pytest.raises(ValueError, match="expected those of 6 fields or more for 3 classes, got 5"):
         classify(few, 3)
 
 
 def test_fields_that_are_all_the_same_are_refused():
     with pytest.raises(ValueError, match="expected fields that differ, got 10"):
-        classify(from_vectors(np.ones((10, 8)), layout_of()), 2)
+        classify(Statistics.of_vector(np.ones((10, 8)), layout_of()), 2)
 
 
 def test_statistics_of_several_configurations_are_refused(found):
@@ -219,7 +218,7 @@ def test_statistics_of_several_configurations_are_refused(found):
 
 @pytest.mark.parametrize("shape", [(8,), (2, 5, 8)])
 def test_a_batch_of_one_axis_is_wanted(shape):
-    statistics = from_vectors(np.random.default_rng(0).standard_normal(shape), layout_of())
+    statistics = Statistics.of_vector(np.random.default_rng(0).standard_normal(shape), layout_of())
     with pytest.raises(ValueError, match="expected those of fields along one axis"):
         classify(statistics, 2)
 

@@ -11,7 +11,7 @@ from skysift.scattering.statistics import Statistics
 
 from ..oracles.phases import Sky, Waves, flat_phases, sphere_phases
 from ..oracles.scattering import Legendre, bump, unpacked
-from .checks import against_finite_difference, moments, require_converged
+from .checks import against_finite_difference, against_oracle, moments, require_converged
 from .fields import peer_plane, red_alm, red_noise
 
 LMAX, SCALES = 6, 2
@@ -31,16 +31,6 @@ def field():
 @pytest.fixture(scope="module")
 def sphere():
     return WPH.sphere(8, 2, handed=True, moduli=True)
-
-
-def against_oracle(statistics, found, orders, tolerance=1e-11):
-    for order in orders:
-        table = statistics.layout[order]
-        assert table.size
-        expected = np.array([found[order][tuple(row)] for row in table.index[:, 1:].tolist()])
-        expected = expected if table.complex else np.real(expected)
-        margin = tolerance * np.abs(expected).max()
-        np.testing.assert_allclose(statistics[order], expected, 0.0, margin, err_msg=order)
 
 
 def still(shape, orientations):

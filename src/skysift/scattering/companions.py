@@ -74,7 +74,7 @@ class PowerSpectrum:
         limits = tuple(edges.tolist())
         masks = None if weights is None else flat_weighting(domain, limits, weights)
         regions = 1 if masks is None else len(masks.cells)
-        tables = SpectrumShape(channels, limits, regions, _origin(domain))
+        tables = SpectrumShape(channels, limits, regions, domain.words)
         return FlatPowerSpectrum(domain, masks, tables)
 
     @staticmethod
@@ -122,7 +122,7 @@ class PowerSpectrum:
         limits = tuple(int(edge) for edge in edges)
         masks = None if weights is None else sphere_weighting(domain, limits, weights)
         regions = 1 if masks is None else len(masks.cells)
-        tables = SpectrumShape(channels, limits, regions, _origin(domain))
+        tables = SpectrumShape(channels, limits, regions, domain.words)
         return SpherePowerSpectrum(domain, masks, tables)
 
 
@@ -199,14 +199,8 @@ def _one_point(
     weights: Float[np.ndarray, "..."] | None,
 ) -> OnePoint:
     bands = make_bands(domain, scales, weights)
-    tables = PdfShape(domain.channels, scales, quantiles, bands.regions, _origin(domain))
+    tables = PdfShape(domain.channels, scales, quantiles, bands.regions, domain.words)
     return OnePoint(domain, bands, tables)
-
-
-def _origin(domain: AbstractDomain) -> str:
-    if isinstance(domain, Sphere):
-        return f"sphere nside {domain.nside} lmax {domain.lmax}"
-    return f"flat grid {domain.cell_shape}"
 
 
 def _require_bins(bins: int) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import healpy as hp
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Bool, Complex, Float, Int
 
 from skysift.harmonic import SHT, multipoles
@@ -158,6 +157,8 @@ class FlatGauge(AbstractGauge):
 
     def highest_beside(self, values: Float[np.ndarray, " cell"]) -> Float[np.ndarray, " cell"]:
         """See `AbstractGauge`."""
+        import scipy.ndimage  # a tenth of a second that nothing else needs
+
         around = np.ones((3, 3), dtype=bool)
         around[1, 1] = False
         plane = values.reshape(self.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import hashlib
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,11 @@ class Table:
         """Number of coefficients."""
         return len(self.index)
 
+    @property
+    def numbers(self) -> int:
+        """Number of real numbers: a complex coefficient counts twice."""
+        return self.size * (2 if self.complex else 1)
+
     def take(self, rows: np.ndarray) -> Table:
         """The table of some of the coefficients."""
         return Table(self.order, self.axes, self.index[rows], self.complex)
@@ -115,7 +121,15 @@ class Layout:
     @property
     def n_coefficients(self) -> int:
         """Number of real numbers: a complex coefficient counts twice."""
-        return sum(table.size * (2 if table.complex else 1) for table in self.tables)
+        return sum(table.numbers for table in self.tables)
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Where the numbers of each table are in the vector of statistics."""
+        ends = itertools.accumulate(table.numbers for table in self.tables)
+        return tuple(
+            slice(end - table.numbers, end) for table, end in zip(self.tables, ends, strict=True)
+        )
 
     def __getitem__(self, order: Order | str) -> Table:
         wanted = order_of(order)

@@ -99,6 +99,11 @@ def angular_map(table: Table, orientations: int, reduction: Reduction) -> Linear
 
     Only real parts are used: on average over a field and the same turned by half a turn the
     imaginary parts vanish, and the real ones depend on orientations modulo half a turn.
+
+    Args:
+        table: coefficients, some of whose axes are orientations.
+        orientations: number of them over half a turn.
+        reduction: what is kept.
     """
     turning = [axis for axis in table.axes if axis.startswith("orientation")]
     if not turning:

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
+import scipy.special
 from jaxtyping import Array, Bool, Float, Inexact
 
 from skysift.scattering.bands import AbstractBands, make_bands
@@ -50,7 +50,7 @@ class PdfShape:
     def edges(self) -> Float[np.ndarray, " edge"]:
         """Shares of the values below each edge: even in Gaussian standard deviations."""
         inner = np.linspace(-_REACH, _REACH, self.quantiles - 1) if self.quantiles > 2 else [0.0]
-        return np.concatenate([[0.0], scipy.stats.norm.cdf(inner), [1.0]])
+        return np.concatenate([[0.0], scipy.special.ndtr(inner), [1.0]])
 
 
 class OnePoint(AbstractStatistic):

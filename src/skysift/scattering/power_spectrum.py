@@ -21,6 +21,7 @@ from skysift.harmonic.spectra import cross_cl
 from skysift.scattering.domain import Flat, Sphere
 from skysift.scattering.layout import Layout, Order, Table, by_region
 from skysift.scattering.plane.bank import modes, wavenumbers
+from skysift.scattering.powered import own_coefficients
 from skysift.scattering.sphere.bank import ell_of, multiplicity, truncated
 from skysift.scattering.sphere.gauss_legendre import GaussLegendre
 from skysift.scattering.statistic import AbstractStatistic, Moments
@@ -118,7 +119,7 @@ class AbstractPowerSpectrum(AbstractStatistic):
     def blind(self, reference: Moments) -> str:
         """See `AbstractStatistic`."""
         table = self.layout[Order.BANDPOWER]
-        own = table.column("channel") == table.column("channel2")
+        own = own_coefficients(table)
         power = np.asarray(reference[-1])[..., own].reshape(-1, own.sum())
         mean2 = np.max(np.abs(np.asarray(reference[0])), axis=-1).reshape(-1, 1) ** 2
         tiny = 100.0 * np.finfo(power.dtype).eps ** 2 * mean2
@@ -134,7 +135,7 @@ class AbstractPowerSpectrum(AbstractStatistic):
         shape = self.shape
         mean = np.asarray(reference[Order.MEAN]).reshape(shape.regions, -1).mean(axis=0)
         table = self.layout[Order.BANDPOWER]
-        own = table.column("channel") == table.column("channel2")
+        own = own_coefficients(table)
         power = np.asarray(reference[Order.BANDPOWER])[own]
         power = power.reshape(shape.regions, shape.channels, shape.count).mean(axis=0)
         # Freed from the coupling, the estimate of a faint bin may be negative.
@@ -263,6 +264,11 @@ def flat_weighting(
 ) -> Weighting:
     """Weights of a flat grid with what undoes the coupling of bins.
 
+    Args:
+        domain: of the maps.
+        edges: of the bins (`SpectrumShape`).
+        weights: of the cells, or of those of several regions; 0 on masked cells.
+
     Raises:
         ValueError: for weights that make no sense, or bins that they leave too little to tell
             apart.
@@ -308,6 +314,11 @@ def sphere_weighting(
     domain: Sphere, edges: tuple[float, ...], weights: Float[np.ndarray, "..."]
 ) -> Weighting:
     """Weights of the sphere with what undoes the coupling of bins; edges of masks are apodised.
+
+    Args:
+        domain: of the maps.
+        edges: of the bins (`SpectrumShape`).
+        weights: of the cells, or of those of several regions; 0 on masked cells.
 
     Raises:
         ValueError: for weights that make no sense, or bins that they leave too little to tell

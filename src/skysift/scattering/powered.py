@@ -6,7 +6,7 @@ import functools
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from skysift.scattering.layout import Layout, Order, Table, by_region
 from skysift.scattering.statistic import AbstractStatistic, Moments
@@ -63,7 +63,13 @@ class AbstractPowered(AbstractStatistic):
 
 
 def first_tables(mean: Order, channels: int, regions: int) -> tuple[Table, Table, Table]:
-    """Tables of the mean, the variance and the power at other scales of each channel."""
+    """Tables of the mean, the variance and the power at other scales of each channel.
+
+    Args:
+        mean: order of the mean.
+        channels: number of maps seen together.
+        regions: number of masks.
+    """
     each = np.arange(channels)[:, None]
     sides = np.array([[channel, side] for channel in range(channels) for side in (0, 1)])
     return (
@@ -76,7 +82,15 @@ def first_tables(mean: Order, channels: int, regions: int) -> tuple[Table, Table
 def scale_table(
     order: Order, channels: int, scales: int, orientations: int | None, regions: int
 ) -> Table:
-    """Table of an order with one number for each wavelet and channel, the scale outermost."""
+    """Table of an order with one number for each wavelet and channel, the scale outermost.
+
+    Args:
+        order: of the numbers.
+        channels: number of maps seen together.
+        scales: of the wavelets.
+        orientations: of the wavelets; `None` for one number for all of them.
+        regions: number of masks.
+    """
     if orientations is None:
         index = np.indices((scales, channels)).reshape(2, -1)[[1, 0]]
         return Table(order, ("region", "channel", "scale"), by_region(index.T, regions))
@@ -87,16 +101,19 @@ def scale_table(
 
 @functools.lru_cache(maxsize=64)
 def own_powers(layout: Layout, order: Order) -> Int[np.ndarray, " power"]:
-    """Rows of the table of powers of one channel with itself, over all angles, without a shift."""
-    table = layout[order]
-    own = np.ones(table.size, dtype=bool)
+    """Rows of the table of an order that are `own_coefficients`."""
+    return np.flatnonzero(own_coefficients(layout[order]))
+
+
+def own_coefficients(table: Table) -> Bool[np.ndarray, " coefficient"]:
+    """Which coefficients are of one channel with itself, over all angles, without a shift."""
+    kept = np.ones(table.size, dtype=bool)
     if "channel2" in table.axes:
-        own &= table.column("channel") == table.column("channel2")
-    if "frequency" in table.axes:
-        own &= table.column("frequency") == 0
-    if "shift" in table.axes:
-        own &= table.column("shift") == 0
-    return np.flatnonzero(own)
+        kept &= table.column("channel") == table.column("channel2")
+    for axis in ("frequency", "shift"):
+        if axis in table.axes:
+            kept &= table.column(axis) == 0
+    return kept
 
 
 def power_positions(
@@ -111,10 +128,10 @@ def power_positions(
         number: of the factor, as in the names of its axes: the channel is `channel`, `channel2` or
             `channel3`, and so on.
     """
-    own = layout[power].take(own_powers(layout, power))
-    oriented = "orientation" in own.axes
+    powers = layout[power].take(own_powers(layout, power))
+    oriented = "orientation" in powers.axes
     names = ("channel", "scale", *(("orientation",) if oriented else ()))
-    position = {row: where for where, row in enumerate(_columns(own, ("region", *names)))}
+    position = {row: where for where, row in enumerate(_columns(powers, ("region", *names)))}
     table = layout[order]
     given = [f"{name}{number}" for name in names]
     # A factor shares with the first what it has no axis of its own for.

@@ -274,11 +274,9 @@ def significant(
     )
     off = np.abs(np.asarray(target.vector) - vectors.mean(axis=0))
     exceeds = off > threshold * vectors.std(axis=0, ddof=1)
-    rows, start = [], 0
-    for table in statistic.layout.tables:
+    rows = []
+    for table, here in zip(statistic.layout.tables, statistic.layout.slices, strict=True):
         # A complex coefficient is kept for either of its parts.
-        parts = exceeds[start : start + table.size * (2 if table.complex else 1)]
-        start += parts.size
-        kept = np.flatnonzero(parts.reshape(-1, table.size).any(axis=0))
+        kept = np.flatnonzero(exceeds[here].reshape(-1, table.size).any(axis=0))
         rows.append(tuple(kept.tolist()) if table.order in _TESTED else None)
     return Selected(statistic.domain, statistic, tuple(rows))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jaxtyping import Array, Float, Inexact
 
 from skysift.scattering.layout import Layout, Order, Table, order_of
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Statistics(eqx.Module):
@@ -56,6 +59,25 @@ class Statistics(eqx.Module):
             if table.complex:
                 parts.append(jnp.imag(values))
         return jnp.concatenate(parts, axis=-1)
+
+    @staticmethod
+    def of_vector(
+        vector: Float[np.ndarray | Array, "... number"], layout: Layout, masked: int = 0
+    ) -> Statistics:
+        """Statistics whose vector is given, as `vector` has it.
+
+        Args:
+            vector: all numbers, with leading axes for fields.
+            layout: what each number is.
+            masked: number of cells left out.
+        """
+        values = []
+        for table, here in zip(layout.tables, layout.slices, strict=True):
+            part = vector[..., here]
+            if table.complex:
+                part = part[..., : table.size] + 1j * part[..., table.size :]
+            values.append(jnp.asarray(part))
+        return Statistics(tuple(values), layout, masked)
 
     def select(self, order: Order | str | None = None, **axes: int | Sequence[int]) -> Statistics:
         """The coefficients of an order, or those with given values of named axes.
@@ -108,6 +130,8 @@ class Statistics(eqx.Module):
 
     def to_dataset(self) -> xr.Dataset:
         """As an xarray dataset: a variable and an index for each order, with its named axes."""
+        import xarray as xr  # a fifth of a second that nothing else needs
+
         variables: dict[str, object] = {}
         coordinates: dict[str, object] = {}
         fields = [f"field_{axis}" if axis else "field" for axis in range(len(self.batch))]
@@ -138,7 +162,13 @@ def _require_batch(statistics: Statistics, verb: str) -> None:
 
 
 def statistics_of(pairs: list[tuple[Table, Array]], origin: str, masked: int = 0) -> Statistics:
-    """Statistics of tables with their values."""
+    """Statistics of tables with their values.
+
+    Args:
+        pairs: tables and values.
+        origin: what made them, in words.
+        masked: number of cells left out.
+    """
     tables, values = zip(*pairs, strict=True)
     return Statistics(tuple(values), Layout(tuple(tables), origin), masked)
 

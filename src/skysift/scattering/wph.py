@@ -134,7 +134,16 @@ def phase_layout(
     classes: list[Class],
     origin: str,
 ) -> Layout:
-    """Layout of wavelet phase harmonics of some classes."""
+    """Layout of wavelet phase harmonics of some classes.
+
+    Args:
+        channels: number of maps seen together.
+        scales: of the wavelets.
+        orientations: of the wavelets; `None` where they are averaged over.
+        regions: number of masks.
+        classes: with their rows.
+        origin: domain and wavelets, in words.
+    """
     return Layout(
         (
             *first_tables(Order.MEAN, channels, regions),

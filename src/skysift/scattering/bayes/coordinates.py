@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
 from skysift.scattering.generative.objective import deviation_of
-from skysift.scattering.layout import Layout, Order, Table
+from skysift.scattering.layout import Layout, Order
+from skysift.scattering.powered import own_coefficients
 from skysift.scattering.statistics import Statistics
 
 POWERS = (
@@ -60,11 +60,7 @@ class Coordinates:
 
     def order(self) -> list[Order]:
         """Order of each parameter."""
-        names = [
-            table.order
-            for table in self.layout.tables
-            for _ in range(table.size * (2 if table.complex else 1))
-        ]
+        names = [table.order for table in self.layout.tables for _ in range(table.numbers)]
         return [names[row] for row in np.flatnonzero(self.varies)]
 
     def of(self, statistics: Statistics) -> Float[np.ndarray, "... parameter"]:
@@ -83,7 +79,7 @@ class Coordinates:
         )
         vector = np.broadcast_to(self.fixed, (*values.shape[:-1], self.fixed.size)).copy()
         vector[..., self.varies] = values
-        return of_vector(self.layout, vector)
+        return Statistics.of_vector(vector, self.layout)
 
 
 def coordinates_of(
@@ -114,35 +110,16 @@ def coordinates_of(
 
 
 def numbers_of(layout: Layout, orders: tuple[Order, ...]) -> Bool[np.ndarray, " number"]:
-    """Which numbers of the vector are of one channel with itself, over all angles, of an order."""
+    """Which numbers of the vector are real parts of `own_coefficients` of some orders.
+
+    Args:
+        layout: of the vector.
+        orders: that count.
+    """
     parts = []
     for table in layout.tables:
-        own = _own(table) if table.order in orders else np.zeros(table.size, dtype=bool)
-        parts.append(own)
+        here = own_coefficients(table) if table.order in orders else np.zeros(table.size, bool)
+        parts.append(here)
         if table.complex:
             parts.append(np.zeros(table.size, dtype=bool))
     return np.concatenate(parts)
-
-
-def _own(table: Table) -> Bool[np.ndarray, " coefficient"]:
-    own = np.ones(table.size, dtype=bool)
-    if "channel2" in table.axes:
-        own &= table.column("channel") == table.column("channel2")
-    for axis in ("frequency", "shift"):
-        if axis in table.axes:
-            own &= table.column(axis) == 0
-    return own
-
-
-def of_vector(layout: Layout, vector: Float[np.ndarray, "... number"]) -> Statistics:
-    """Statistics of their vector: what `Statistics.vector` is made of."""
-    values, start = [], 0
-    for table in layout.tables:
-        real = vector[..., start : start + table.size]
-        start += table.size
-        if table.complex:
-            values.append(jnp.asarray(real + 1j * vector[..., start : start + table.size]))
-            start += table.size
-        else:
-            values.append(jnp.asarray(real))
-    return Statistics(tuple(values), layout)

@@ -149,7 +149,13 @@ class Density:
     def sample(
         self, seen: Float[np.ndarray, " seen"], count: int, rng: np.random.Generator
     ) -> Float[np.ndarray, "sample size"]:
-        """Parameters given one observation."""
+        """Parameters given one observation.
+
+        Args:
+            seen: the observation.
+            count: number of draws.
+            rng: random numbers.
+        """
         scaled = self._scaled(seen)
         logits, means, spreads, factors = (
             np.asarray(one, float)

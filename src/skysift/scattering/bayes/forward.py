@@ -144,7 +144,13 @@ class Forward:
         whitening: Whitening,
         seed: np.random.SeedSequence,
     ) -> Simulated:
-        """Statistics that signals had in the end, and those of data."""
+        """Statistics that signals had in the end, and those of data.
+
+        Args:
+            mu: parameters that signals are to have.
+            whitening: of the parameters.
+            seed: of signals and contaminations.
+        """
         made, added = seed.spawn(2)
         signals = self.signals(mu, made)
         mu, seen = self.parameters(signals), self.seen(signals, added)
@@ -201,6 +207,11 @@ def moved(
 
     A step is as large as the powers of the wanted statistics at each scale are: its square counts
     in units of those.
+
+    Args:
+        objective: wanted statistics.
+        origin: the map.
+        making: how far.
     """
     domain = objective.colour.domain
     field = domain.fields(jnp.asarray(origin))

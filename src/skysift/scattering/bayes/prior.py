@@ -11,7 +11,6 @@ from skysift.scattering.bayes.coordinates import (
     POWERS,
     coordinates_of,
     numbers_of,
-    of_vector,
 )
 from skysift.scattering.bayes.forward import Whitening, statistics_of_maps
 from skysift.scattering.generative.gaussian import colour_of
@@ -42,10 +41,8 @@ def guess_of(
     values = np.asarray(observed.vector, dtype=float)
     added = np.asarray(contamination.vector, dtype=float).mean(axis=0)
     powers = numbers_of(statistic.layout, POWERS)
-    return of_vector(
-        statistic.layout,
-        np.where(powers, np.maximum(values - added, _LEFT * values), values),
-    )
+    left = np.where(powers, np.maximum(values - added, _LEFT * values), values)
+    return Statistics.of_vector(left, statistic.layout)
 
 
 class Around:
@@ -94,7 +91,7 @@ class Around:
         self.metric = Metric(np.where(variance, 0.0, deviation))
         both = np.concatenate([np.asarray(one.vector) for one in (clean_numbers, numbers)])
         both = np.concatenate([both, np.asarray(observed.vector)[None]])
-        ensemble = of_vector(statistic.layout, both)
+        ensemble = Statistics.of_vector(both, statistic.layout)
         self.coordinates = coordinates_of(ensemble, spread, guess)
         self._fill(clean_numbers, numbers, observed, guess, seen)
 
@@ -124,7 +121,13 @@ class Around:
     def wanted(
         self, count: int, breadth: float, rng: np.random.Generator
     ) -> Float[np.ndarray, "field parameter"]:
-        """Parameters to make the first signals of."""
+        """Parameters to make the first signals of.
+
+        Args:
+            count: number of signals.
+            breadth: factor of the distance from the centre.
+            rng: random numbers.
+        """
         shape = (count, self.centre.size)
         along, apart = rng.standard_normal((2, *shape))
         farther = _FARTHER * (1.0 + rng.standard_normal((count, 1)))

@@ -69,7 +69,13 @@ class Inference:
         rng: np.random.Generator,
         observed: Float[np.ndarray, " seen"] | None = None,
     ) -> Float[np.ndarray, "sample size"]:
-        """Draws of the posterior, of the observation or of another one."""
+        """Draws of the posterior, of the observation or of another one.
+
+        Args:
+            count: number of draws.
+            rng: random numbers.
+            observed: the other one.
+        """
         return self.density.sample(self.observed if observed is None else observed, count, rng)
 
 

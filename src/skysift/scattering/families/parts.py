@@ -37,8 +37,8 @@ def plane_parts(
     oversampling: int,
 ) -> PlaneParts:
     """The parts of statistics of flat fields; `Covariance.plane` says what each argument is."""
-    _require_channels(channels)
-    sizes = BankShape(tuple(shape), scales, orientations, oversampling)
+    domain = Flat(shape=tuple(shape), channels=channels)
+    sizes = BankShape(domain.shape, scales, orientations, oversampling)
     wavelet = wavelet or BumpSteerable()
     bank = make_bank(sizes, wavelet)
     masks = None
@@ -46,11 +46,11 @@ def plane_parts(
         masks = scale_weights(bank, weights)
     finer = f", oversampled {oversampling} times" if oversampling > 1 else ""
     return PlaneParts(
-        Flat(shape=sizes.shape, channels=channels),
+        domain,
         bank,
         masks,
         1 if masks is None else len(masks.cells),
-        f"flat grid {sizes.shape}, {wavelet}{finer}",
+        f"{domain.words}, {wavelet}{finer}",
     )
 
 
@@ -76,7 +76,6 @@ def sphere_parts(
     harmonics: int,
 ) -> SphereParts:
     """The parts of statistics on the sphere; `Covariance.sphere` says what each argument is."""
-    _require_channels(channels)
     lmax = 2 * nside if lmax is None else lmax
     domain = Sphere(channels=channels, nside=nside, lmax=lmax, iterations=3)
     scales = int(math.log2(lmax)) if scales is None else scales
@@ -89,7 +88,7 @@ def sphere_parts(
         bank,
         masks,
         1 if masks is None else len(masks.cells),
-        f"sphere nside {nside} lmax {lmax}, {bank}",
+        f"{domain.words}, {bank}",
     )
 
 
@@ -107,8 +106,3 @@ def odd_channels(channels: int, pseudoscalar: tuple[bool, ...] | None) -> tuple[
             f"{tuple(pseudoscalar)}. Say False for T and E, True for B."
         )
     return tuple(map(bool, pseudoscalar))
-
-
-def _require_channels(channels: int) -> None:
-    if channels < 1:
-        raise ValueError(f"channels: expected 1 or more, got {channels}. Say channels=1.")

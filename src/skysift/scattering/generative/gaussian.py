@@ -65,7 +65,13 @@ class Colour(eqx.Module):
         return fields if self.floor is None else self.floor.above(fields)
 
     def draw(self, key: PRNGKeyArray, count: int, dtype: jnp.dtype) -> Float[Array, "..."]:
-        """White unknowns `(count, channel, unknown)`; without a floor their fields are Gaussian."""
+        """White unknowns `(count, channel, unknown)`; without a floor their fields are Gaussian.
+
+        Args:
+            key: of the random numbers.
+            count: number of fields.
+            dtype: of the numbers.
+        """
         return jax.random.normal(key, (count, self.domain.channels, self.domain.size), dtype)
 
 

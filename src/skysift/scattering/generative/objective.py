@@ -76,6 +76,12 @@ class Metric:
     ) -> Metric:
         """The same with the deviations to use, if need be those over Gaussian fields.
 
+        Args:
+            statistic: of the fields.
+            target: wanted statistics.
+            colour: of the Gaussian fields.
+            seed: of them.
+
         Raises:
             ValueError: for deviations of other numbers than the statistics have, or orders that
                 they do not have.
@@ -95,7 +101,7 @@ class Metric:
         if deviation is None:
             deviation = sampling_deviation(statistic, target, colour, seed)
         parts = [
-            np.full(table.size * (2 if table.complex else 1), self.within.get(table.order, np.inf))
+            np.full(table.numbers, self.within.get(table.order, np.inf))
             for table in target.layout.tables
         ]
         size = np.abs(np.asarray(target.vector, dtype=float))
@@ -115,10 +121,8 @@ class Metric:
         if self.deviation is None:
             raise ValueError("deviation: expected numbers, got None. Call `known` first.")
         varies = self.deviation > 0.0
-        share, start, orders = np.zeros(varies.size), 0, 0
-        for table in layout.tables:
-            here = slice(start, start + table.size * (2 if table.complex else 1))
-            start = here.stop
+        share, orders = np.zeros(varies.size), 0
+        for table, here in zip(layout.tables, layout.slices, strict=True):
             count = np.count_nonzero(varies[here])
             if count:
                 orders += 1
@@ -258,15 +262,12 @@ def _sizes(
 ) -> Float[np.ndarray, " number"]:
     """What the rounding of each number is relative to."""
     size = np.sqrt(np.mean(np.square(vectors, dtype=float), axis=0))
-    sizes, start = [], 0
-    for table in layout.tables:
-        here = size[start : start + table.size]
-        start += table.size
+    sizes = []
+    for table, where in zip(layout.tables, layout.slices, strict=True):
+        here = size[where]
         if table.complex:
             # The imaginary part of a product that is real is rounded as the real part is.
-            here = np.hypot(here, size[start : start + table.size])
-            start += table.size
-            sizes.append(here)
+            here = np.tile(np.hypot(here[: table.size], here[table.size :]), 2)
         elif table.order in (Order.MEAN, Order.S0):
             here = np.hypot(here, spread[table.column("channel")])
         sizes.append(here)
@@ -277,7 +278,15 @@ def _sizes(
 def draw_vector(
     statistic: AbstractStatistic, colour: Colour, key: Array, dtype: str, reference: Moments
 ) -> Float[Array, " number"]:
-    """Statistics of one Gaussian field, with the amplitudes of a reference."""
+    """Statistics of one Gaussian field, with the amplitudes of a reference.
+
+    Args:
+        statistic: of the field.
+        colour: of the field.
+        key: of the random numbers.
+        dtype: name of the type of the field.
+        reference: moments that normalise those of the field.
+    """
     fields = statistic.visible(colour.fields(colour.draw(key, 1, jnp.dtype(dtype))))
     moments = statistic.normalised(statistic.moments(fields), reference)
     return Statistics(moments, statistic.layout).vector[0]

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.optimize
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from skysift.scattering.generative.objective import AbstractObjective
@@ -129,6 +128,8 @@ class LBFGS(AbstractSampler):
             evaluate: what to bring down, with its gradient.
             number: of the first field, for the report.
         """
+        import scipy.optimize  # a fifth of a second that nothing else needs
+
         start, tolerance = task.start, task.tolerance
         shape, dtype = start.shape, start.dtype
         history: list[float] = []

@@ -181,7 +181,13 @@ def moments_of(statistic: AbstractStatistic, fields: Fields) -> Moments:
 def vector_of(
     statistic: AbstractStatistic, fields: Fields, reference: Moments
 ) -> Float[Array, " number"]:
-    """Numbers of one field, with the amplitudes of a reference."""
+    """Numbers of one field, with the amplitudes of a reference.
+
+    Args:
+        statistic: of the field.
+        fields: one field.
+        reference: moments that normalise those of the field.
+    """
     moments = statistic.normalised(statistic.moments(statistic.visible(fields[None])), reference)
     return Statistics(moments, statistic.layout).vector[0]
 

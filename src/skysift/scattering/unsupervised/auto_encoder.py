@@ -99,7 +99,13 @@ class EncodedDensity(AbstractDensity):
         noise: Float[Array, "field latent"],
         share: float | Float[Array, ""] = 1.0,
     ) -> Float[Array, ""]:
-        """Evidence lower bound (ELBO) per field, from one draw of the latent numbers of each."""
+        """Evidence lower bound (ELBO) per field, from one draw of the latent numbers of each.
+
+        Args:
+            fields: components of each.
+            noise: standard normal numbers.
+            share: see `weighted`; 1 for the bound itself.
+        """
         each = jax.vmap(self.weighted, in_axes=(0, 0, None))(fields, noise, share)
         return jnp.mean(logsumexp(each, axis=-1))
 
@@ -300,6 +306,12 @@ def log_normal(
     mean: Float[Array, " number"],
     log_deviation: Float[Array, " number"],
 ) -> Float[Array, ""]:
-    """Logarithm of a Gaussian density of independent numbers."""
+    """Logarithm of a Gaussian density of independent numbers.
+
+    Args:
+        values: where.
+        mean: of each.
+        log_deviation: logarithm of the standard deviation of each.
+    """
     offsets = (values - mean) * jnp.exp(-log_deviation)
     return -0.5 * jnp.sum(offsets**2 + _LOG_2PI) - jnp.sum(log_deviation)

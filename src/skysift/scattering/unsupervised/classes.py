@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from skysift.scattering.statistics import Statistics
 from skysift.scattering.unsupervised.features import features_of, vectors_of
-from skysift.scattering.unsupervised.files import Contents, from_vectors, read, write
+from skysift.scattering.unsupervised.files import Contents, read, write
 from skysift.scattering.unsupervised.mixture import GaussianMixture
 from skysift.scattering.unsupervised.model import AbstractModel, Fit
 
@@ -96,7 +96,7 @@ class Classes(Contents):
         vectors = weights @ vectors_of(self.statistics) / weights.sum()
         dtype = np.asarray(self.statistics.vector).dtype
         layout = self.statistics.layout
-        return from_vectors(vectors.astype(dtype), layout, self.statistics.masked)
+        return Statistics.of_vector(vectors.astype(dtype), layout, self.statistics.masked)
 
     def covariance(self, which: int) -> Float[np.ndarray, "number number"]:
         """Covariance of the statistics over the fields of a class.

@@ -145,11 +145,7 @@ def _magnitudes(
 
 
 def _is_one_of(layout: Layout, orders: Set[Order]) -> Bool[np.ndarray, " number"]:
-    parts = [
-        np.full(table.size * (2 if table.complex else 1), table.order in orders)
-        for table in layout.tables
-    ]
-    return np.concatenate(parts)
+    return np.concatenate([np.full(one.numbers, one.order in orders) for one in layout.tables])
 
 
 def _logarithms(

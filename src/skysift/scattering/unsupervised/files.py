@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 
+from skysift.files import atomic
 from skysift.scattering.layout import Layout, Order, Table
 from skysift.scattering.statistics import Statistics
 from skysift.scattering.unsupervised.auto_encoder import AutoEncoder
@@ -51,8 +51,11 @@ def write(contents: Contents, path: str | Path) -> None:
     """Write to NetCDF.
 
     Raises:
-        ValueError: for another suffix than `.nc`.
+        ValueError: for another suffix than `.nc`, or if nothing can be written there.
+        DiskFull: if the disk is full; what was there is kept.
     """
+    import xarray as xr
+
     path = _checked(path)
     layout, features = contents.statistics.layout, contents.features
     arrays = {
@@ -87,7 +90,9 @@ def write(contents: Contents, path: str | Path) -> None:
         name: ([f"{name}_axis_{axis}" for axis in range(values.ndim)], values)
         for name, values in arrays.items()
     }
-    xr.Dataset(variables, attrs={"header": json.dumps(header)}).to_netcdf(path, engine="h5netcdf")
+    dataset = xr.Dataset(variables, attrs={"header": json.dumps(header)})
+    with atomic(path) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf")
 
 
 def read(path: str | Path) -> Contents:
@@ -96,6 +101,8 @@ def read(path: str | Path) -> Contents:
     Raises:
         ValueError: for a file that is missing, or something else.
     """
+    import xarray as xr
+
     path = _checked(path)
     try:
         with xr.open_dataset(path, engine="h5netcdf") as file:
@@ -125,28 +132,13 @@ def read(path: str | Path) -> Contents:
     blank = model.blank(features.components, header["classes"])
     count = len(_arrays(blank))
     return Contents(
-        from_vectors(arrays["statistics"], layout, header["masked"]),
+        Statistics.of_vector(arrays["statistics"], layout, header["masked"]),
         features,
         model,
         _filled(blank, [arrays[f"density_{number}"] for number in range(count)]),
         arrays["history"],
         dict(zip(arrays["counts"].tolist(), arrays["bics"].tolist(), strict=True)),
     )
-
-
-def from_vectors(
-    vectors: Float[np.ndarray, "... number"], layout: Layout, masked: int = 0
-) -> Statistics:
-    """Statistics whose vectors are given."""
-    values, start = [], 0
-    for table in layout.tables:
-        part = vectors[..., start : start + table.size]
-        start += table.size
-        if table.complex:
-            part = part + 1j * vectors[..., start : start + table.size]
-            start += table.size
-        values.append(jnp.asarray(part))
-    return Statistics(tuple(values), layout, masked)
 
 
 def _checked(path: str | Path) -> Path:

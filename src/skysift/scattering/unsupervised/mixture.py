@@ -185,6 +185,11 @@ def spread_centres(
     """Fields far from each other, drawn by the square of their distance to those before.
 
     Arthur & Vassilvitskii (2007), k-means++.
+
+    Args:
+        components: of fields.
+        classes: number of fields that are drawn.
+        rng: random numbers.
     """
     centres = [components[rng.integers(len(components))]]
     for _ in range(classes - 1):

@@ -57,7 +57,13 @@ class AbstractModel(abc.ABC):
         classes: int,
         seed: np.random.SeedSequence,
     ) -> Fit[AbstractDensity]:
-        """The density of components of fields."""
+        """The density of components of fields.
+
+        Args:
+            components: of fields.
+            classes: how many.
+            seed: of the start.
+        """
 
     @abc.abstractmethod
     def blank(self, components: int, classes: int) -> AbstractDensity:
@@ -65,6 +71,16 @@ class AbstractModel(abc.ABC):
 
 
 def require_at_least(name: str, value: float, least: float, usual: float) -> None:
-    """Refuse a setting that makes no sense."""
+    """Refuse a setting that makes no sense.
+
+    Args:
+        name: of the setting.
+        value: given.
+        least: that makes sense.
+        usual: to say instead.
+
+    Raises:
+        ValueError: for less.
+    """
     if not value >= least:
         raise ValueError(f"{name}: expected {least} or more, got {value}. Say {name}={usual}.")
