@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import tempfile
 import time
@@ -31,8 +29,7 @@ from pathlib import Path
 
 import healpy as hp
 import numpy as np
-from matplotlib.figure import Figure
-from syntheses import mollweide
+from separations_page import page, picture, slug
 
 from skysift import scattering as sc
 from skysift.scattering.generative.gaussian import colour_of
@@ -41,7 +38,6 @@ from skysift.scattering.separation.descent import State
 from skysift.scattering.statistic import AbstractStatistic
 
 ROOT = Path(__file__).parents[2]
-COLOURS = {"separated": "C1", "data": "0.6", "Wiener": "C0", "pywph": "C2"}
 PEER = ROOT / "benchmarks/peers/pywph_separation.py"
 SPECTRUM = {sc.Order.BANDPOWER: 30.0}
 
@@ -427,11 +423,8 @@ def structure(mixture: Mixture, maps: dict[str, np.ndarray]) -> dict[str, dict[s
         numbers[kind] = np.asarray(there.vector) - np.asarray(true.vector)
     parts = None if mixture.parts is None else mixture.parts(shown(mixture, mixture.truth))
     offsets: dict[str, dict[str, float]] = {kind: {} for kind in (*maps, "own")}
-    start = 0
-    for table in true.layout.tables:
+    for table, here in zip(true.layout.tables, true.layout.slices, strict=True):
         scales = [table.column(axis) for axis in table.axes if axis.startswith("scale")]
-        here = slice(start, start + table.size * (2 if table.complex else 1))
-        start = here.stop
         if not scales:
             continue
         counted = np.all(np.stack(scales) >= mixture.finest, axis=0)
@@ -447,144 +440,6 @@ def structure(mixture: Mixture, maps: dict[str, np.ndarray]) -> dict[str, dict[s
             ratio = scatter[varies] / deviation[here][varies]
             offsets["own"][table.order.value] = float(np.sqrt(np.mean(ratio**2)))
     return offsets
-
-
-def kinds_of(trials: list[dict]) -> list[str]:
-    """What is compared with the truth."""
-    return [kind for kind in trials[0]["structure"] if kind != "own"]
-
-
-def mean_and_error(values: list) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over trials and its standard error, NaN for a single one."""
-    stacked = np.array(values)
-    if len(stacked) < 2:
-        return stacked[0], np.full(stacked[0].shape, np.nan)
-    return stacked.mean(axis=0), stacked.std(axis=0, ddof=1) / np.sqrt(len(stacked))
-
-
-def transition(trials: list[dict], channel: str) -> float:
-    """Signal-to-noise at which the correlation with the truth is a half; NaN where it is higher."""
-    snr = np.mean([one[channel]["snr"] for one in trials], axis=0)
-    correlation = np.mean([one[channel]["separated"]["correlation"] for one in trials], axis=0)
-    below = np.flatnonzero(correlation < 0.5)
-    if below.size == 0 or below[0] == 0:
-        return np.nan
-    pair = slice(below[0] - 1, below[0] + 1)
-    return float(np.exp(np.interp(0.5, correlation[pair][::-1], np.log(snr[pair])[::-1])))
-
-
-def picture(mixture: Mixture, trials: list[dict], maps: dict, name: str, path: Path) -> None:
-    """Maps of the first trial, spectra over the true one, and correlations with the truth."""
-    channels = mixture.channels
-    figure = Figure(figsize=(14, 3.0 * len(channels) + 3.2), layout="constrained")
-    rows = figure.subfigures(2, 1, height_ratios=[3.0 * len(channels), 3.2])
-    grid = rows[0].subplots(len(channels), 4, squeeze=False)
-    titles = ("truth", "data", "separated", "Wiener")
-    for row, number, channel in zip(grid, range(len(channels)), channels, strict=True):
-        low, high = np.percentile(maps["truth"][number], [0.5, 99.5])
-        for axes, title in zip(row, titles, strict=True):
-            image = np.where(mixture.kept, maps[title][number], np.nan)
-            image = image if image.ndim == 2 else mollweide(image)
-            axes.imshow(image, vmin=low, vmax=high, cmap="inferno", origin="lower")
-            axes.set_title(f"{channel}: {title}", fontsize=10)
-            axes.set_axis_off()
-    left, right = rows[1].subplots(1, 2)
-    for number, channel in enumerate(channels):
-        snr = np.mean([one[channel]["snr"] for one in trials], axis=0)
-        for kind in kinds_of(trials):
-            line = {"color": COLOURS[kind], "linestyle": ("-", "--")[number], "marker": "."}
-            for axes, what in ((left, "ratio"), (right, "correlation")):
-                mean, error = mean_and_error([one[channel][kind][what] for one in trials])
-                axes.errorbar(snr, mean, error, label=f"{channel}: {kind}", **line)
-        right.axvline(transition(trials, channel), color="C1", linestyle=("-", "--")[number], lw=1)
-    for axes, label in ((left, "power over the true one"), (right, "correlation with the truth")):
-        axes.set(xscale="log", xlabel="signal-to-noise of the octave, in power", ylabel=label)
-        axes.invert_xaxis()
-        axes.axvline(0.1, color="0.8", zorder=0)
-    left.set(yscale="log")
-    left.axhspan(0.9, 1.1, color="0.9", zorder=0)
-    right.axhline(0.5, color="0.8", zorder=0)
-    right.legend(fontsize=8)
-    figure.suptitle(f"{name}: places are recovered left of the orange line, statistics beyond it")
-    figure.savefig(path, dpi=90)
-
-
-def page(results: dict[str, dict]) -> str:
-    """The validation page."""
-    lines = ["# Statistical separations with a known truth", ""]
-    lines += [f"Written by `benchmarks/validation/separations.py` on {platform.machine()},"]
-    lines += [f"{len(os.sched_getaffinity(0))} cores shared with other work. Powers over the true"]
-    lines += ["one and correlations with the truth are of octaves, the highest of each channel"]
-    lines += ["last: means over trials with other contaminations, and their standard errors. The"]
-    lines += ["Wiener filter knows the true spectra."]
-    for name, one in results.items():
-        trials = one["trials"]
-        lines += ["", f"## {name[0].upper()}{name[1:]}", ""]
-        seconds = " and ".join(f"{trial['seconds']:.0f}" for trial in trials)
-        steps = ", ".join(
-            f"{len(next(iter(trial['losses'].values()))) - 1} ({trial['status']})"
-            for trial in trials
-        )
-        lines += [f"{one['draws']} draws; {seconds} s; steps: {steps}."]
-        if "seconds of pywph" in trials[0]:
-            seconds = " and ".join(f"{trial['seconds of pywph']:.0f}" for trial in trials)
-            lines += [
-                f"pywph (5 new draws in each evaluation, 40 iterations at most): {seconds} s."
-            ]
-        lines += ["", "| constraint | loss at the end | loss of the truth |", "| --- | --- | --- |"]
-        for key in trials[0]["losses"]:
-            ends = ", ".join(f"{trial['losses'][key][-1]:.2f}" for trial in trials)
-            true = ", ".join(f"{trial['losses of the truth'][key]:.2f}" for trial in trials)
-            lines += [f"| {key} | {ends} | {true} |"]
-        kinds = kinds_of(trials)
-        lines += ["", f"| | signal-to-noise | power: {', '.join(kinds)} | correlation |"]
-        lines += ["| --- | ---: | --- | --- |"]
-        for channel in one["channels"]:
-            snr = np.mean([trial[channel]["snr"] for trial in trials], axis=0)
-            for number, ratio in enumerate(snr):
-                low, high = one["edges"][number : number + 2]
-                cells = []
-                for what in ("ratio", "correlation"):
-                    each = [
-                        mean_and_error([trial[channel][kind][what][number] for trial in trials])
-                        for kind in kinds
-                    ]
-                    first = f"{each[0][0]:.2f}"
-                    if len(trials) > 1:
-                        first += f" ± {each[0][1]:.2f}"
-                    cells.append(", ".join([first, *(f"{mean:.2f}" for mean, _ in each[1:])]))
-                lines += [
-                    f"| {channel}, {low:.0f} to {high:.0f} | {ratio:.2g} | {' | '.join(cells)} |"
-                ]
-        where = {channel: transition(trials, channel) for channel in one["channels"]}
-        found = [f"{at:.2g} ({channel})" for channel, at in where.items() if np.isfinite(at)]
-        if found:
-            lines += [
-                "",
-                "From deterministic to statistical (correlation 0.5) at a signal-to-noise",
-            ]
-            lines += [f"of {', '.join(found)}."]
-        lines += [
-            "",
-            "Rms offset of the statistics of each order from those of the truth, in units",
-        ]
-        lines += ["of the scatter of Gaussian fields of its spectrum; `own` is the scatter of the"]
-        lines += ["truth's parts, over the root of their number:", ""]
-        orders = list(trials[0]["structure"]["separated"])
-        lines += [f"| | {' | '.join(orders)} |", "| --- |" + " ---: |" * len(orders)]
-        for kind in (*kinds, "own"):
-            rows = [trial["structure"][kind] for trial in trials]
-            if rows[0]:
-                numbers = [f"{np.mean([row[order] for row in rows]):.2f}" for order in orders]
-                lines += [f"| {kind} | {' | '.join(numbers)} |"]
-        lines += ["", f"![Maps and spectra](separations-{slug(name)}.png)"]
-    lines += ["", "Repeat with `python benchmarks/validation/separations.py --data DATA`.", ""]
-    return "\n".join(lines)
-
-
-def slug(name: str) -> str:
-    """A name for a file."""
-    return name.replace(" ", "-")
 
 
 def main() -> None:
@@ -605,16 +460,15 @@ def main() -> None:
             mixtures = [make(options.data, seed) for seed in range(options.trials)]
             python = options.pywph if make is small_dust_and_noise else None
             trials = [trial(one, seed, python) for seed, one in enumerate(mixtures)]
-            measured = [one for one, _ in trials]
-            image = options.out / f"separations-{slug(name)}.png"
-            picture(mixtures[0], measured, trials[0][1], name, image)
-            kept = {
+            result = {
                 "draws": mixtures[0].draws,
                 "channels": mixtures[0].channels,
                 "edges": octaves(mixtures[0].top).tolist(),
-                "trials": measured,
+                "trials": [one for one, _ in trials],
             }
-            file.write_text(json.dumps(kept, indent=1) + "\n")
+            image = options.out / f"separations-{slug(name)}.png"
+            picture(result, trials[0][1], mixtures[0].kept, name, image)
+            file.write_text(json.dumps(result, indent=1) + "\n")
         if file.is_file():
             results[name] = json.loads(file.read_text())
     (options.out / "separations.md").write_text(page(results))
