@@ -11,7 +11,7 @@ from skysift.inference.model import Family
 HEAD = """# Networks on the sphere
 
 Written by `benchmarks/validation/inference.py`: for each test the network that
-`skysift.inference.Network.of` takes, trained on {cores} cores with maps drawn on the fly, and tested on
+`skysift.inference.Network.of` takes, trained on {cores} core(s) with maps drawn on the fly, and tested on
 {tests} maps that it has not seen. Errors are means of |estimate - truth| / truth over the prior, the
 estimate being the mean of the posterior; limits are those of [Limits of inference](limits.md).
 Coverage is of the central 68 % interval. Time is of set-up, maps and training.
@@ -189,7 +189,7 @@ def picture(rows: list[dict], file: Path) -> None:
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel("mean relative error over the information limit")
-    axes.legend(loc="lower right", fontsize="small")
+    figure.legend(loc="outside upper center", ncols=6, fontsize="small")
     figure.savefig(file, dpi=120)
     plt.close(figure)
 
@@ -208,7 +208,7 @@ post = model(maps)  # .mean .std .sample(key, n)
 - **Maps**: {sky}, nside {nside}, Stokes {stokes}, unit {unit}; RING or NESTED.
 - **Parameters**: {prior}; uniform between these bounds.
 - **Network**: {summary}, and a head that was trained on {maps} maps (seed {seed}) in {seconds:.0f} s on
-  {cores} cores. Filters are made again when the model is read.
+  {cores}. Filters are made again when the model is read.
 - **Not for**: maps with a beam, other noise or another mask, foregrounds. Of those it warns only where it can
   tell: of masks, units and resolutions.
 
@@ -235,7 +235,8 @@ def card(row: dict, family: Family) -> str:
     """
     names = row["parameters"]
     return CARD.format(
-        **{key: row[key] for key in ("name", "maps", "seed", "seconds", "cores", "tests")},
+        **{key: row[key] for key in ("name", "maps", "seed", "seconds", "tests")},
+        cores="one core" if row["cores"] == 1 else f"{row['cores']} cores",
         what=" and ".join(names),
         sky="the full sky" if "fsky1" in row["name"] or "fsky" not in row["name"] else "a cap",
         nside=family.nside,
