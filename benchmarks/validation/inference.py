@@ -79,12 +79,13 @@ def cases() -> list[Case]:
         wrong = test(Row.T2, fsky=fsky, protocol=published_maps)
         out.append(Case(f"t2-fsky{fsky}-as-published", wrong))
     out.append(Case("t3-as-published", test(Row.T3, protocol=published_maps)))
-    for nside in (16, 32, 64, 128):
+    maps = {16: 20_000, 32: 20_000, 64: 6_000, 128: 3_000}
+    for nside in maps:
         for fsky in (1.0, 0.1):
             for depth in (0.0, 6.0):
                 name = f"t4-nside{nside}-fsky{fsky}-noise{depth:g}"
                 sky = test(Row.T4, nside=nside, fsky=fsky, depth=depth)
-                out.append(Case(name, sky, 20_000 if nside < 64 else 10_000))
+                out.append(Case(name, sky, maps[nside]))
     return out
 
 
@@ -97,7 +98,7 @@ def measure(case: Case, tests: int, seed: int) -> tuple[dict, Model]:
         network = Network.of(simulator)
     else:
         network = Network(Scores.of(simulator, case.nodes))
-    plan = Plan(maps=case.maps, validation=5_000, epochs=20, pilot=case.maps)
+    plan = Plan(maps=case.maps, validation=min(5_000, case.maps // 3), epochs=20, pilot=case.maps)
     trained = train(simulator, network, seed, plan)
     seconds = time.perf_counter() - begun
     spent = time.process_time() - worked

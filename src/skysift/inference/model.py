@@ -338,10 +338,17 @@ def load(name: str | Path) -> Model:
     """A trained model.
 
     Args:
-        name: of a packaged model, or a file.
+        name: of a packaged model, for instance `t2-fsky1.0`, or a file.
 
     Raises:
         ValueError: for no such model, or a file that is damaged or of another version.
+
+    Examples:
+        >>> from skysift.inference.simulators import Split, t1
+        >>> parameters, observed = t1().batch(Split.TEST.key(0), 1)
+        >>> post = load("t1-noise0")(observed.values)
+        >>> bool(abs(post.mean - parameters) < 5.0 * post.std)
+        True
     """
     for path in (packaged().get(str(name)), Path(name)):
         if path is not None and path.is_file():
