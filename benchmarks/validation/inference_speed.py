@@ -38,7 +38,7 @@ HEAD = """# Speed of networks on the sphere
 
 Written by `benchmarks/validation/inference_speed.py` on {cores} cores: Q and U maps of the full sky, nside 16,
 {batch} at a time; medians of {repeats} calls, compilation apart. `best` is what
-`skysift.inference.Network.of` takes, here exact coefficients and Fisher scoring; a step has its summary, which
+`skysift.inference.Network.of` takes, here the exact likelihood of spectra; a step has its summary, which
 training computes once for all epochs. `spectral-cnn` is that of torch-harmonics-healpix rebuilt
 (equal to the original to 1e-6), the last line the original, torch {torch}.
 
