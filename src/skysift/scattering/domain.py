@@ -246,8 +246,10 @@ class Sphere(AbstractDomain):
         kept = jnp.any(cells > 0.0, axis=0)
         maps = self.mesh.continued(maps, kept)
         fields = self.fields(maps)
-        # At an edge there are modes above the band limit. What kept cells lose with them is added.
-        return fields + self.fields(jnp.where(kept, maps - self.seen(fields), 0.0))
+        # At an edge there are modes above the band limit. What kept cells lose with them is added;
+        # of the full sky it is no part of the fields.
+        at_edge = kept & ~jnp.all(kept)
+        return fields + self.fields(jnp.where(at_edge, maps - self.seen(fields), 0.0))
 
     @property
     def size(self) -> int:
