@@ -22,6 +22,7 @@ import inference_page
 import jax
 import numpy as np
 
+from skysift.experiment.inference import FIDUCIALS
 from skysift.experiment.inference_config import BenchExperiment, Row
 from skysift.experiment.inference_problem import simulator_of
 from skysift.experiment.inference_published import published
@@ -36,8 +37,6 @@ from skysift.inference.simulators import GaussianSky, Protocol
 from skysift.inference.training import Plan, train
 
 ROOT = Path(__file__).parents[2]
-FIDUCIALS = np.array([[r, tau] for r in (0.001, 0.003, 0.006) for tau in (0.04, 0.054, 0.07)])
-"""Of T4."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +102,8 @@ def measure(case: Case, tests: int, seed: int) -> tuple[dict, Model]:
     seconds = time.perf_counter() - begun
     spent = time.process_time() - worked
     joint = case.experiment.test is Row.T4
-    found = evaluate(
-        trained.model, simulator, tests, seed + 1, fiducials=FIDUCIALS if joint else None
-    )
-    limit = limit_of(simulator)
+    limit, points = limit_of(simulator), FIDUCIALS if joint else None
+    found = evaluate(trained.model, simulator, tests, seed + 1, fiducials=points, limit=limit)
     figures = {
         "name": case.name,
         "test": case.experiment.test.name,

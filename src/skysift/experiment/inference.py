@@ -61,7 +61,7 @@ MODEL, EVALUATION = "model.skysift", "evaluation.nc"
 DRAWS = 2000
 """Of a posterior that is drawn."""
 
-_FIDUCIALS = np.array([(r, tau) for r in (0.001, 0.003, 0.006) for tau in (0.04, 0.054, 0.07)])
+FIDUCIALS = np.array([(r, tau) for r in (0.001, 0.003, 0.006) for tau in (0.04, 0.054, 0.07)])
 """Where torch-harmonics-healpix tests T4."""
 
 
@@ -133,7 +133,7 @@ def learn(experiment: LearningExperiment, folder: Path, watch: Watch = UNWATCHED
     watch.stage("limit")
     limit = _limit(experiment, simulator)
     watch.stage("tests")
-    points = _FIDUCIALS if row_of(experiment) is Row.T4 else None
+    points = FIDUCIALS if row_of(experiment) is Row.T4 else None
     found = evaluate(
         model, simulator, experiment.tests, experiment.seed, fiducials=points, limit=limit
     )

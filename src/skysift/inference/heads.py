@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from skysift.inference.mixture import Mixture
 from skysift.inference.networks import Buffer
+from skysift.inference.summary import covariance_root
 
 _NARROWEST, _WIDEST = 1e-6, 3.0
 _TERMS = 300
@@ -416,11 +417,7 @@ def _scored(laws: tuple[Array, Array], seen: Array, at: Array) -> tuple[Array, A
     white = whitening @ (ratio - 1.0)
     both = whitening @ jnp.concatenate([slopes, slopes * (ratio - 1.0)]).T
     expected, more = both[:, :size], both[:, size:]
-    # The prior counts like a Gaussian of its width, where the powers say nothing.
-    unit = jnp.eye(size, dtype=jnp.float32)
-    fisher = expected.T @ expected + 3.0 * unit
-    upper = jnp.linalg.cholesky(fisher[::-1, ::-1])[::-1, ::-1]
-    root = jax.scipy.linalg.solve_triangular(upper, unit).T
+    root = covariance_root(expected.T @ expected)
     step = root @ (root.T @ (expected.T @ white))
     return step, white, root, root.T @ (expected.T @ more) @ root
 

@@ -7,8 +7,6 @@ sphere.
 
 from __future__ import annotations
 
-import itertools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -19,7 +17,7 @@ from skysift.inference.likelihood import HarmonicLikelihood, lowest
 from skysift.inference.regions import FullSky
 from skysift.inference.simulators import AbstractSimulator, GaussianSky, Observed, Protocol
 from skysift.inference.summaries import Filtered
-from skysift.inference.summary import AbstractEstimate
+from skysift.inference.summary import PRIOR_INFORMATION, AbstractEstimate, covariance_root
 from skysift.maps import Stokes
 
 _START = 400
@@ -83,14 +81,11 @@ class MostLikely(AbstractEstimate):
 
     def _climbed(self, powers: Float[Array, "field ell"]) -> Float[Array, " number"]:
         size, low = self.sky.prior.size, lowest(self.sky.stokes)
-        half = jnp.asarray(0.5 * (self.sky.prior.high - self.sky.prior.low))
-        start = jnp.asarray(self.sky.prior.low)
         noise = HarmonicLikelihood.of(self.sky).noise
         weight = 2.0 * jnp.arange(low, self.sky.theory.lmax + 1) + 1.0
-        unit = jnp.eye(size)
 
         def spectra(at: Array) -> Array:
-            return self.sky.theory(start + half * (at + 1.0))[..., low:] + noise
+            return self.sky.theory(self.sky.prior.at(at))[..., low:] + noise
 
         def surprise(at: Array) -> Array:
             cl = spectra(at)
@@ -100,15 +95,14 @@ class MostLikely(AbstractEstimate):
             slope = jax.jacfwd(spectra)(at) / spectra(at)[..., None]
             return 0.5 * jnp.einsum("l,clp,clq->pq", weight, slope, slope)
 
-        grid = jnp.asarray(_grid(size))
+        grid = jnp.asarray(self.sky.prior.grid(max(2, int(_START ** (1.0 / size)))))
         at = grid[jnp.argmin(jax.vmap(surprise)(grid))]
         for _ in range(_STEPS):
-            # The prior counts like a Gaussian of its width, where maps say nothing.
-            step = -jnp.linalg.solve(information(at) + 3.0 * unit, jax.grad(surprise)(at))
+            known = information(at) + PRIOR_INFORMATION * jnp.eye(size)
+            step = -jnp.linalg.solve(known, jax.grad(surprise)(at))
             tried = jnp.clip(at + _PARTS[:, None] * step, -1.0, 1.0)
             at = tried[jnp.argmin(jax.vmap(surprise)(tried))]
-        upper = jnp.linalg.cholesky((information(at) + 3.0 * unit)[::-1, ::-1])[::-1, ::-1]
-        root = jax.scipy.linalg.solve_triangular(upper, unit).T
+        root = covariance_root(information(at))
         seen = root.T @ (jax.hessian(surprise)(at) - information(at)) @ root
         ratio = powers / spectra(at)
         spare = jnp.sum(weight * (ratio - 1.0 - jnp.log(ratio)), axis=-1) / weight.size - 1.0
@@ -129,9 +123,3 @@ def suits(simulator: AbstractSimulator) -> bool:
         and simulator.protocol is Protocol.PHYSICAL
         and simulator.stokes is not Stokes.IQU
     )
-
-
-def _grid(size: int) -> Float[np.ndarray, "place parameter"]:
-    count = max(2, int(_START ** (1.0 / size)))
-    axis = (2.0 * np.arange(count) + 1.0) / count - 1.0
-    return np.array(list(itertools.product(axis, repeat=size)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -100,6 +102,31 @@ class Prior:
     def scaled_back(self, unit: Float[Array, "... parameter"]) -> Float[Array, "... parameter"]:
         """Parameters of numbers between 0 and 1."""
         return jnp.asarray(self.low) + jnp.asarray(self.high - self.low) * unit
+
+    def at(self, places: Any) -> Any:
+        """Parameters of places, of which those from -1 to 1 fill the prior.
+
+        Args:
+            places: `(..., parameter)`, NumPy or JAX.
+        """
+        return self.low + 0.5 * (self.high - self.low) * (places + 1.0)
+
+    def places(self, parameters: Any) -> Any:
+        """The inverse of `at`.
+
+        Args:
+            parameters: `(..., parameter)`, NumPy or JAX, in their units.
+        """
+        return 2.0 * (parameters - self.low) / (self.high - self.low) - 1.0
+
+    def grid(self, count: int) -> Float[np.ndarray, "place parameter"]:
+        """Places in the middles of as many equal parts along each parameter.
+
+        Args:
+            count: of parts, 1 or more.
+        """
+        axis = (2.0 * np.arange(count) + 1.0) / count - 1.0
+        return np.array(list(itertools.product(axis, repeat=self.size)))
 
     def holds(
         self, parameters: Float[np.ndarray | Array, "... parameter"]

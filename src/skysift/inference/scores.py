@@ -8,9 +8,6 @@ looked for say where they are, without bias, and nearly as well as the likelihoo
 
 from __future__ import annotations
 
-import itertools
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -19,10 +16,9 @@ import scipy.linalg
 from jaxtyping import Array, Float
 
 from skysift.inference.likelihood import PixelLikelihood, lowest, mode_multipoles
-from skysift.inference.prior import Prior
 from skysift.inference.regions import FullSky, Shared
 from skysift.inference.simulators import AbstractSimulator, GaussianSky, Observed, Protocol
-from skysift.inference.summary import AbstractEstimate
+from skysift.inference.summary import AbstractEstimate, covariance_root
 from skysift.maps import Stokes
 
 _MOST_VALUES = 4000
@@ -73,8 +69,8 @@ class Scores(AbstractEstimate):
                 each of three, or as many as fit into 1 GB.
 
         Raises:
-            ValueError: for another mask in each map, maps of more than 4000 values, or too many
-                nodes.
+            ValueError: for another mask in each map, a full sky without noise, E and B as
+                published, maps of more than 4000 values, or too many nodes.
 
         Examples:
             >>> from skysift.inference.simulators import Split, t2
@@ -90,9 +86,7 @@ class Scores(AbstractEstimate):
                 nodes -= 1
         elif nodes < 1:
             raise ValueError(f"nodes: expected 1 or more, got {nodes}. Leave it out.")
-        axis = (2.0 * np.arange(nodes) + 1.0) / nodes - 1.0
-        places = np.array(list(itertools.product(axis, repeat=size)))
-        parameters = _parameters(simulator.prior, places)
+        parameters = simulator.prior.at(simulator.prior.grid(nodes))
         return Scores(simulator, tuple(map(tuple, parameters.tolist())))
 
     @property
@@ -135,12 +129,12 @@ class Scores(AbstractEstimate):
         Args:
             at: place, in the box from -1 to 1.
         """
-        spectra = self.sky.theory(_parameters(self.sky.prior, at))
+        spectra = self.sky.theory(self.sky.prior.at(at))
         return jnp.einsum("kpcl,cl->kp", self.windows, spectra) + self.offsets
 
     def _solved(self, scores: Float[Array, "node parameter"]) -> Float[Array, " number"]:
         """Where the scores, less their means, vanish."""
-        nodes = jnp.asarray(_places(self.sky.prior, np.array(self.nodes)))
+        nodes = jnp.asarray(self.sky.prior.places(np.array(self.nodes)))
         spacing = 2.0 / len(self.nodes) ** (1.0 / self.sky.prior.size)
 
         def weighted(at: Array, width: float) -> Array:
@@ -159,11 +153,8 @@ class Scores(AbstractEstimate):
             slope = -jnp.einsum("k,kpq->pq", share, jax.jacfwd(left)(at))
             step = jnp.linalg.solve(slope, share @ left(at))
             at = jnp.clip(at + jnp.clip(step, -_LONGEST, _LONGEST), -1.0, 1.0)
-        # The prior counts like a Gaussian of its width, where maps say nothing.
-        unit = jnp.eye(at.size)
-        information = jnp.einsum("k,kpq->pq", weighted(at, _WIDTHS[-1]), self.information)
-        upper = jnp.linalg.cholesky((information + 3.0 * unit)[::-1, ::-1])[::-1, ::-1]
-        root = jax.scipy.linalg.solve_triangular(upper, unit).T
+        share = weighted(at, _WIDTHS[-1])
+        root = covariance_root(jnp.einsum("k,kpq->pq", share, self.information))
         white = jnp.einsum("kqp,kq->kp", roots, left(at))
         rows, columns = np.tril_indices(at.size)
         return jnp.concatenate([at, root[rows, columns], white.reshape(-1)])
@@ -201,7 +192,7 @@ def _check(sky: GaussianSky, nodes: int) -> None:
     if isinstance(sky.region, FullSky) and sky.noise == 0.0:
         raise ValueError(
             "sky: expected noise or a cut, without which a map tells its spectra, got neither. "
-            "Take Filtered."
+            "Take MostLikely."
         )
     if sky.protocol is not Protocol.PHYSICAL:
         raise ValueError(
@@ -253,14 +244,6 @@ def _linear_algebra(
         information[number] = np.einsum("pcl,clq->pq", windows[number], slopes[number])
     information = 0.5 * (information + np.swapaxes(information, 1, 2))
     return filters, weights, windows, offsets, information
-
-
-def _places(prior: Prior, parameters: np.ndarray) -> np.ndarray:
-    return 2.0 * (parameters - prior.low) / (prior.high - prior.low) - 1.0
-
-
-def _parameters(prior: Prior, places: Any) -> Any:
-    return prior.low + 0.5 * (prior.high - prior.low) * (places + 1.0)
 
 
 def _pools(sky: GaussianSky) -> Float[np.ndarray, "mode ell"]:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import abc
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from skysift.inference.simulators import Observed
+
+PRIOR_INFORMATION = 3.0
+"""The inverse of the variance of places: they are uniform from -1 to 1."""
 
 
 class AbstractSummary(eqx.Module):
@@ -30,6 +35,22 @@ class AbstractSummary(eqx.Module):
         Args:
             observed: maps and masks.
         """
+
+
+def covariance_root(
+    information: Float[Array, "parameter parameter"],
+) -> Float[Array, "parameter parameter"]:
+    """Lower root of the covariance of places that have this information.
+
+    The prior counts like a Gaussian of its width, where maps say nothing.
+
+    Args:
+        information: Fisher matrix of places, in the box from -1 to 1.
+    """
+    unit = jnp.eye(len(information), dtype=information.dtype)
+    total = information + PRIOR_INFORMATION * unit
+    upper = jnp.linalg.cholesky(total[::-1, ::-1])[::-1, ::-1]
+    return jax.scipy.linalg.solve_triangular(upper, unit).T
 
 
 class AbstractEstimate(AbstractSummary):

@@ -332,9 +332,7 @@ def _drawn(
 ) -> tuple[Float[Array, "map parameter"], Observed]:
     """Places in the box of the prior, and maps."""
     parameters, observed = simulator.batch(key, count)
-    prior = simulator.prior
-    half = 0.5 * (prior.high - prior.low)
-    places = (parameters - jnp.asarray(prior.low)) / jnp.asarray(half) - 1.0
+    places = simulator.prior.places(parameters)
     return jnp.clip(places, -1.0, 1.0).astype(jnp.float32), observed
 
 
