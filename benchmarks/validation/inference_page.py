@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -117,7 +118,7 @@ def wrong_line(row: dict) -> str:
 
 def joint_line(row: dict) -> str:
     """Of T4."""
-    nside, fsky, noise = (part.lstrip("nsidefkyo") for part in row["name"].split("-")[1:])
+    nside, fsky, noise = (settings(row)[one] for one in ("nside", "fsky", "noise"))
     cells = []
     bounds = ((0.0, 0.01), (0.03, 0.08))
     for number, (low, high) in enumerate(bounds):
@@ -139,6 +140,11 @@ def joint_line(row: dict) -> str:
         f"| {nside} | {fsky} | {noise} | {' | '.join([*cells, *slopes, *coverage])} | "
         f"{row['seconds']:.0f} |"
     )
+
+
+def settings(row: dict) -> dict[str, str]:
+    """What the name of a row says of its maps: nside, fsky, noise."""
+    return dict(re.findall(r"(nside|fsky|noise)([0-9.]+)", row["name"]))
 
 
 def errors(row: dict) -> str:
@@ -205,7 +211,7 @@ model = ss.inference.load("{name}")
 post = model(maps)  # .mean .std .sample(key, n)
 ```
 
-- **Maps**: {sky}, nside {nside}, Stokes {stokes}, unit {unit}; RING or NESTED.
+- **Maps**: {sky}, {noise}, nside {nside}, Stokes {stokes}, unit {unit}; RING or NESTED.
 - **Parameters**: {prior}; uniform between these bounds.
 - **Network**: {summary}, and a head that was trained on {maps} maps (seed {seed}) in {seconds:.0f} s on
   {cores}. Filters are made again when the model is read.
@@ -233,12 +239,14 @@ def card(row: dict, family: Family) -> str:
         row: figures of the model.
         family: the maps it is for.
     """
-    names = row["parameters"]
+    names, said = row["parameters"], settings(row)
+    part, noise = said.get("fsky", "1"), said.get("noise", "0")
     return CARD.format(
         **{key: row[key] for key in ("name", "maps", "seed", "seconds", "tests")},
         cores="one core" if row["cores"] == 1 else f"{row['cores']} cores",
         what=" and ".join(names),
-        sky="the full sky" if "fsky1" in row["name"] or "fsky" not in row["name"] else "a cap",
+        sky="the full sky" if float(part) == 1.0 else f"the cap of the tests, {part} of the sky",
+        noise=f"noise of deviation {noise} in each cell" if float(noise) else "without noise",
         nside=family.nside,
         stokes=family.stokes.value,
         unit=family.unit.value or "none",
