@@ -1,9 +1,22 @@
 import healpy as hp
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from skysift.scattering import HMC, LBFGS, Adam, Covariance, MeanField, Start, synthesise
+from skysift.scattering import (
+    HMC,
+    LBFGS,
+    Adam,
+    Covariance,
+    Level,
+    MeanField,
+    Start,
+    coarsened,
+    synthesise,
+)
+from skysift.scattering.generative.gaussian import colour_of
+from skysift.scattering.generative.levels import refined
 from skysift.scattering.generative.samplers import Status
 
 from .fields import red_noise, red_sky
@@ -190,3 +203,69 @@ def test_floor_on_the_sphere_is_refused():
     statistic = Covariance.sphere(8, 2)
     with pytest.raises(ValueError, match="floor: expected None on the sphere"):
         synthesise(statistic(red_sky(8, 16)), statistic, floor=0.0)
+
+
+def coarse_level(x, statistic, small):
+    domain = small.domain
+    return Level(small(coarsened(x, statistic.domain, domain)), small)
+
+
+def test_coarser_fields_first():
+    statistic, small = Covariance.plane((32, 32), 3, 2), Covariance.plane((16, 16), 2, 2)
+    x = red_noise((32, 32)) + 2.0
+    target = statistic(x)
+    begun = {}
+    for coarser in ((), (coarse_level(x, statistic, small),)):
+        twin = synthesise(target, statistic, seed=1, coarser=coarser, tolerance=0.1)
+        assert twin.status == (Status.CONVERGED,)
+        np.testing.assert_allclose(distance(twin), twin.objective, rtol=1e-6)
+        begun[len(coarser)] = twin.history[0][0]
+    again = synthesise(target, statistic, seed=1, coarser=coarser, tolerance=0.1)
+    np.testing.assert_array_equal(again.maps, twin.maps)
+    # The large scales, which are most of the numbers, are there from the start.
+    assert begun[1] < 0.7 * begun[0]
+
+
+def test_large_structures_are_those_of_the_coarser_fields():
+    statistic, small = Covariance.plane((32, 32), 3, 2), Covariance.plane((16, 16), 2, 2)
+    x = red_noise((32, 32)) + 2.0
+    level = coarse_level(x, statistic, small)
+    fine, coarse = colour_of(statistic, statistic(x)), colour_of(small, level.target)
+    rng = np.random.default_rng(0)
+    unknowns, fresh = rng.standard_normal((2, 1, 256)), rng.standard_normal((2, 1, 1024))
+    found = refined(jnp.asarray(unknowns), coarse, fine, jnp.asarray(fresh))
+    assert found.shape == fresh.shape
+    large = np.fft.fft2(np.asarray(coarse.fields(jnp.asarray(unknowns))), norm="forward")
+    modes = np.fft.fft2(np.asarray(fine.fields(found)), norm="forward")
+    plain = np.fft.fft2(np.asarray(fine.fields(jnp.asarray(fresh))), norm="forward")
+    n = np.fft.fftfreq(32, 1 / 32).astype(int)
+    inside = (np.abs(n)[:, None] < 8) & (np.abs(n) < 8)
+    for y, row in zip(n, inside, strict=True):
+        for z, shared in zip(n, row, strict=True):
+            if shared:
+                there = np.s_[..., y, z]
+                np.testing.assert_allclose(modes[there], large[there], atol=1e-12)
+    np.testing.assert_allclose(modes[..., ~inside], plain[..., ~inside], atol=1e-12)
+
+
+def test_coarser_skies_first():
+    statistic, small = Covariance.sphere(8, 3), Covariance.sphere(4, 2)
+    x = red_sky(8, 16)
+    target = statistic(x)
+    level = coarse_level(x, statistic, small)
+    twin = synthesise(target, statistic, seed=1, coarser=(level,), tolerance=0.3)
+    assert twin.status == (Status.CONVERGED,)
+    plain = synthesise(target, statistic, seed=1, tolerance=1e9)
+    assert twin.history[0][0] < 0.8 * plain.history[0][0]
+
+
+def test_coarser_grids_that_are_not(statistic, target):
+    fine = Level(target, statistic)
+    with pytest.raises(ValueError, match="coarser: expected 1 channels on a flat grid"):
+        synthesise(target, statistic, coarser=(fine,))
+    small = Covariance.plane((8, 8), 1, 2)
+    single = small(red_noise((8, 8)).astype(np.float32))
+    with pytest.raises(ValueError, match="coarser: expected statistics in float64, got float32"):
+        synthesise(target, statistic, coarser=(Level(single, small),))
+    with pytest.raises(ValueError, match="target: expected the statistics of one field"):
+        Level(small(red_noise((8, 8), batch=(2,))), small)

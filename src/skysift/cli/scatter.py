@@ -34,6 +34,7 @@ Examples:
     skysift scatter synthesise dust.fits --field I --scales 5 --samples 2 -o runs/dust
     skysift scatter synthesise cloud.fits --floor 0 --samples 4 -o runs/bright
     skysift scatter synthesise f143.fits f353.fits --samples 2 -o runs/frequencies
+    skysift scatter synthesise cloud.fits --levels 3 --samples 4 -o runs/faster
     skysift scatter synthesise cib.npy --edges open --tolerance 0.02 --max-iterations 2000 \\
         -o runs/cib
 """

@@ -40,8 +40,13 @@ class Canvas:
     lmax: int | None
 
     @staticmethod
-    def of(experiment: StatisticsExperiment, field: Field) -> Canvas:
+    def of(experiment: StatisticsExperiment, field: Field, multiple: int = 1) -> Canvas:
         """The canvas of an experiment for maps like a field.
+
+        Args:
+            experiment: what to do.
+            field: a map.
+            multiple: what the cells along an axis with a margin are to be a multiple of.
 
         Raises:
             ValueError: for settings that the grid of the field does not have.
@@ -57,9 +62,48 @@ class Canvas:
         shape = cells
         if experiment.edges is Edges.OPEN:
             wide = 2 ** max(scales, 0)
-            sizes = [scipy.fft.next_fast_len(size + wide) for size in cells]
-            shape = tuple(np.array(sizes, dtype=int).tolist())
+            sizes = [scipy.fft.next_fast_len(math.ceil((size + wide) / multiple)) for size in cells]
+            shape = tuple((multiple * np.array(sizes, dtype=int)).tolist())
         return Canvas(cells, shape, None, scales, orientations, lmax)
+
+    def coarser(self, halvings: int) -> Canvas:
+        """The canvas of the same maps with half the cells along an axis, and that several times.
+
+        Raises:
+            ValueError: for more than there can be.
+        """
+        if halvings > self._halvings:
+            most = self._halvings + 1
+            grid = f"nside {self.nside}" if self.nside is not None else f"{self.shape} cells"
+            raise ValueError(
+                f"levels: expected 1 to {most} for {self._scales} scales on {grid}, got "
+                f"{halvings + 1}. Say --levels {most}."
+            )
+        factor = 2**halvings
+        return Canvas(
+            tuple(math.ceil(size / factor) for size in self.cells),
+            tuple(size // factor for size in self.shape),
+            None if self.nside is None else self.nside // factor,
+            None if self.scales is None else self.scales - halvings,
+            self.orientations,
+            None if self.lmax is None else self.lmax // factor,
+        )
+
+    @property
+    def _scales(self) -> int:
+        if self.scales is not None or self.nside is None:
+            return self.scales or 0
+        return int(math.log2(self.lmax or 2 * self.nside))
+
+    @property
+    def _halvings(self) -> int:
+        """How often the cells can be halved, with a scale left."""
+        if self.nside is not None:
+            smallest, evens = min(2 * self.nside, self.lmax or 2 * self.nside) // 4, self.nside
+        else:
+            smallest, evens = min(self.shape) // 8, math.gcd(*self.shape)
+        even = (evens & -evens).bit_length() - 1
+        return max(0, min(even, int(math.log2(max(smallest, 1))), self._scales - 1))
 
     def framed(
         self, values: Float[np.ndarray, "..."], margin: float = np.nan

@@ -279,7 +279,9 @@ class SynthesisExperiment(StatisticsExperiment):
         floor: value that samples on a plane do not go below, in the unit of the file, such as 0 for
             an intensity; one for all maps or one for each.
         tolerance: objective to stop at; 1 is the scatter of maps of the same law.
-        max_iterations: of each sample.
+        max_iterations: of each sample, on each grid.
+        levels: number of grids, each with half the cells of the next along an axis, on which large
+            structures are found first.
     """
 
     kind: ClassVar[str] = "scatter synthesise"
@@ -289,6 +291,7 @@ class SynthesisExperiment(StatisticsExperiment):
     floor: tuple[float, ...] = ()
     tolerance: float = 0.05
     max_iterations: int = 500
+    levels: int = 1
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from skysift.experiment.canvas import Canvas
-from skysift.experiment.config import StatisticsExperiment, SynthesisExperiment
+from skysift.experiment.config import Family, StatisticsExperiment, SynthesisExperiment
 from skysift.experiment.fields import (
     Field,
     read_field,
@@ -42,7 +42,9 @@ from skysift.report.scattering_view import (
 )
 from skysift.report.sheet import Origin
 from skysift.scattering.generative.gaussian import colour_of
+from skysift.scattering.generative.levels import Level
 from skysift.scattering.morphology import Observer
+from skysift.scattering.regrid import coarsened
 from skysift.scattering.statistic import AbstractStatistic
 from skysift.scattering.statistics import Statistics, stack
 from skysift.store.dataset import read_dataset, write_dataset
@@ -74,12 +76,14 @@ class Example:
         scale: deviation of the cells that count of each map, whose square single precision need
             not hold.
         statistic: the operator.
+        coarser: canvases of fewer cells, on which samples are made first, the fewest first.
     """
 
     fields: tuple[Field, ...]
     maps: Float[np.ndarray, "..."]
     scale: Float[np.ndarray, " channel"]
     statistic: AbstractStatistic
+    coarser: tuple[Canvas, ...]
 
     @staticmethod
     def of(experiment: StatisticsExperiment) -> Example:
@@ -94,13 +98,40 @@ class Example:
         if experiment.mask is not None:
             mask = read_mask(experiment.mask)
             fields = tuple(field.without(mask) for field in fields)
-        canvas = Canvas.of(experiment, fields[0])
+        halvings = experiment.levels - 1 if isinstance(experiment, SynthesisExperiment) else 0
+        canvas = Canvas.of(experiment, fields[0], 2**halvings)
+        coarser = tuple(canvas.coarser(one) for one in range(halvings, 0, -1))
         single = experiment.precision is Precision.SINGLE
         scale = np.array([deviation(field.values, single) for field in fields])
         values = np.stack([one.values / by for one, by in zip(fields, scale, strict=True)])
         values = canvas.framed(values.astype(np.float32 if single else np.float64))
         statistic = canvas.statistic(experiment.family, len(fields))
-        return Example(fields, values[0] if len(fields) == 1 else values, scale, statistic)
+        values = values[0] if len(fields) == 1 else values
+        return Example(fields, values, scale, statistic, coarser)
+
+    def levels(self, target: Statistics, family: Family) -> tuple[Level, ...]:
+        """What samples are to have on each grid.
+
+        Args:
+            target: statistics of the maps.
+            family: kind of them.
+
+        Raises:
+            ValueError: for more levels than what is not masked allows.
+        """
+        levels = [Level(target, self.statistic)]
+        for canvas in reversed(self.coarser):
+            statistic = canvas.statistic(family, len(self.fields))
+            maps = coarsened(self.maps, self.statistic.domain, statistic.domain)
+            try:
+                levels.insert(0, Level(statistic(maps), statistic))
+            except ValueError as error:
+                count = len(levels)
+                raise ValueError(
+                    f"levels: expected {count} or fewer for these maps, got "
+                    f"{len(self.coarser) + 1}: {error} Say --levels {count}."
+                ) from error
+        return tuple(levels)
 
     def channel(self, maps: Float[np.ndarray, "..."], number: int) -> Float[np.ndarray, "..."]:
         """One of the maps that are seen together."""
@@ -190,16 +221,17 @@ def scatter(experiment: StatisticsExperiment, folder: Path, watch: Watch = UNWAT
         ValueError: naming what is wrong and what to do.
     """
     watch.stage("reading")
-    example = Example.of(experiment)
     if isinstance(experiment, SynthesisExperiment):
         require_possible(experiment)
+    example = Example.of(experiment)
     floor = example.floor(experiment)
     watch.stage("statistics")
     target = example.statistic(example.maps)
     made: list[Sample] = []
     if isinstance(experiment, SynthesisExperiment):
-        levels = None if floor is None else floor / example.scale
-        made = samples(target, example.statistic, experiment, folder, watch, levels)
+        lowest = None if floor is None else floor / example.scale
+        levels = example.levels(target, experiment.family)
+        made = samples(levels, experiment, folder, watch, lowest)
     watch.stage("measures")
     return Scattered(example, target, made, _views(experiment, example, target, made))
 

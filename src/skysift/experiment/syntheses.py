@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from skysift.experiment.config import SynthesisExperiment
+from skysift.scattering.generative.levels import Level
 from skysift.scattering.generative.samplers import LBFGS, Status
 from skysift.scattering.generative.synthesis import synthesise
-from skysift.scattering.statistic import AbstractStatistic
-from skysift.scattering.statistics import Statistics
 from skysift.store.dataset import read_dataset, write_dataset
 
 
@@ -85,6 +84,8 @@ def require_possible(experiment: SynthesisExperiment) -> None:
         raise ValueError(
             f"max_iterations: expected 1 or more, got {experiment.max_iterations}. Try 500."
         )
+    if experiment.levels < 1:
+        raise ValueError(f"levels: expected 1 or more, got {experiment.levels}. Say --levels 1.")
     for level in experiment.floor:
         if not math.isfinite(level):
             raise ValueError(
@@ -97,8 +98,7 @@ def require_possible(experiment: SynthesisExperiment) -> None:
 
 
 def samples(
-    target: Statistics,
-    statistic: AbstractStatistic,
+    levels: Sequence[Level],
     experiment: SynthesisExperiment,
     folder: Path,
     watch: Watch = UNWATCHED,
@@ -110,8 +110,7 @@ def samples(
     number of samples asked changes none of them.
 
     Args:
-        target: statistics of the example.
-        statistic: that made them.
+        levels: what samples are to have on each grid, the finest last.
         experiment: how many, from what seed, to what tolerance.
         folder: where samples are kept until the run is complete.
         watch: what is told meanwhile.
@@ -123,7 +122,7 @@ def samples(
         if file.is_file():
             sample = Sample.read(file)
         else:
-            sample = _one(target, statistic, experiment, number, watch, floor)
+            sample = _one(levels, experiment, number, watch, floor)
             sample.write(file)
         watch.sample(number, sample.status.value, sample.objective)
         made.append(sample)
@@ -139,21 +138,22 @@ def samples(
 
 
 def _one(
-    target: Statistics,
-    statistic: AbstractStatistic,
+    levels: Sequence[Level],
     experiment: SynthesisExperiment,
     number: int,
     watch: Watch,
     floor: Float[np.ndarray, " channel"] | None,
 ) -> Sample:
+    *coarser, finest = levels
     with warnings.catch_warnings():
         # Told of all samples together.
         warnings.filterwarnings("ignore", "synthesise: ", UserWarning)
         made = synthesise(
-            target,
-            statistic,
+            finest.target,
+            finest.statistic,
             samples=1,
             seed=experiment.seed + number,
+            coarser=coarser,
             sampler=LBFGS(max_iter=experiment.max_iterations),
             start=experiment.start,
             tolerance=experiment.tolerance,

@@ -12,6 +12,7 @@ from skysift.scattering.companions import PowerSpectrum as PowerSpectrum
 from skysift.scattering.families import WPH as WPH
 from skysift.scattering.families import WST as WST
 from skysift.scattering.families import Covariance as Covariance
+from skysift.scattering.generative.levels import Level as Level
 from skysift.scattering.generative.objective import Metric as Metric
 from skysift.scattering.generative.samplers import HMC as HMC
 from skysift.scattering.generative.samplers import LBFGS as LBFGS
@@ -32,6 +33,7 @@ from skysift.scattering.plane.wavelets import Morlet as Morlet
 from skysift.scattering.reduction import Reduced as Reduced
 from skysift.scattering.reduction import Selected as Selected
 from skysift.scattering.reduction import significant as significant
+from skysift.scattering.regrid import coarsened as coarsened
 from skysift.scattering.separation.constraints import Ancillary as Ancillary
 from skysift.scattering.separation.constraints import Halves as Halves
 from skysift.scattering.separation.constraints import Independent as Independent

@@ -84,6 +84,12 @@ class AbstractDomain(eqx.Module):
         """Fields with each mode times an amplitude."""
 
     @abc.abstractmethod
+    def whitened(
+        self, fields: Inexact[Array, "... channel mode"], amplitude: Float[Array, "channel ..."]
+    ) -> Inexact[Array, "... channel mode"]:
+        """What `filtered` makes these fields of; nothing in modes without an amplitude."""
+
+    @abc.abstractmethod
     def shifted(
         self, fields: Inexact[Array, "... channel mode"], mean: Float[Array, " channel"]
     ) -> Inexact[Array, "... channel mode"]:
@@ -167,6 +173,15 @@ class Flat(AbstractDomain):
         # Unknowns of unit variance have modes of that variance with this normalisation.
         spectrum = jnp.fft.rfftn(fields, axes=axes, norm="ortho") * half
         return jnp.fft.irfftn(spectrum, s=self.shape, axes=axes, norm="forward")
+
+    def whitened(
+        self, fields: Inexact[Array, "... channel mode"], amplitude: Float[Array, "channel ..."]
+    ) -> Inexact[Array, "... channel mode"]:
+        """See `AbstractDomain`."""
+        axes = tuple(range(-len(self.shape), 0))
+        half = _inverse(amplitude[..., : self.shape[-1] // 2 + 1])
+        spectrum = jnp.fft.rfftn(fields, axes=axes, norm="forward") * half
+        return jnp.fft.irfftn(spectrum, s=self.shape, axes=axes, norm="ortho")
 
     def shifted(
         self, fields: Inexact[Array, "... channel mode"], mean: Float[Array, " channel"]
@@ -270,6 +285,12 @@ class Sphere(AbstractDomain):
         """See `AbstractDomain`."""
         return fields * amplitude
 
+    def whitened(
+        self, fields: Inexact[Array, "... channel mode"], amplitude: Float[Array, "channel ..."]
+    ) -> Inexact[Array, "... channel mode"]:
+        """See `AbstractDomain`."""
+        return fields * _inverse(amplitude)
+
     def shifted(
         self, fields: Inexact[Array, "... channel mode"], mean: Float[Array, " channel"]
     ) -> Inexact[Array, "... channel mode"]:
@@ -296,6 +317,12 @@ class Sphere(AbstractDomain):
         """See `AbstractDomain`."""
         scaled = fields / jnp.asarray(_unit(self.lmax), jnp.real(fields).dtype)
         return jnp.concatenate([jnp.real(scaled), jnp.imag(scaled)[..., self.lmax + 1 :]], axis=-1)
+
+
+def _inverse(amplitude: Float[Array, "..."]) -> Float[Array, "..."]:
+    """One over an amplitude, 0 where there is none."""
+    some = amplitude > 0.0
+    return jnp.where(some, 1.0 / jnp.where(some, amplitude, 1.0), 0.0)
 
 
 def _unit(lmax: int) -> Float[np.ndarray, " alm"]:

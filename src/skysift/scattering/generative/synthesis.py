@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,16 @@ from jaxtyping import Float
 
 from skysift.scattering.domain import Flat
 from skysift.scattering.generative.gaussian import Colour, colour_of, floored
+from skysift.scattering.generative.levels import Level, refined, require_finer
 from skysift.scattering.generative.objective import Metric, objective_of
-from skysift.scattering.generative.samplers import LBFGS, AbstractSampler, Report, Status, Task
+from skysift.scattering.generative.samplers import (
+    LBFGS,
+    AbstractSampler,
+    Found,
+    Report,
+    Status,
+    Task,
+)
 from skysift.scattering.statistic import AbstractStatistic
 from skysift.scattering.statistics import Statistics
 
@@ -66,6 +74,7 @@ def synthesise(
     seed: int = 0,
     *,
     metric: Metric | None = None,
+    coarser: Sequence[Level] = (),
     sampler: AbstractSampler | None = None,
     start: Start = Start.GAUSSIAN,
     tolerance: float = 0.05,
@@ -86,9 +95,11 @@ def synthesise(
         seed: of the noise; the same seed gives the same fields.
         metric: how differences are weighed; `None` for sampling deviations of Gaussian fields, and
             every order of statistics alike.
+        coarser: what the fields are to have with fewer cells, the fewest first: they are made there
+            before, at a small part of the cost, and begin with their large structures.
         sampler: how to get from the start to the target; `None` for `LBFGS()`.
         start: what the fields are at first.
-        tolerance: objective to stop at; 1 is the scatter of fields of the same law.
+        tolerance: objective to stop at, on each grid; 1 is the scatter of fields of the same law.
         floor: lowest value of fields on a flat grid, one for all channels or one for each, such as
             0 for an intensity of which parts of the example are blank; `None` for none.
         report: called with the number of the field, of the iteration, and the objective.
@@ -111,8 +122,8 @@ def synthesise(
         >>> twin.maps.shape, twin.status[0].value
         ((2, 16, 16), 'converged')
     """
-    _require_one(target)
-    statistic.require(target)
+    levels = (*coarser, Level(target, statistic, metric))
+    require_finer(levels)
     if samples < 1:
         raise ValueError(f"samples: expected 1 or more, got {samples}. Say samples=1.")
     if not tolerance > 0.0:
@@ -122,19 +133,13 @@ def synthesise(
         )
     if seed < 0:
         raise ValueError(f"seed: expected 0 or more, got {seed}. Say seed=0.")
-    noise, spread, way = np.random.SeedSequence(seed).spawn(3)
-    dtype = jnp.dtype(np.asarray(target.vector).dtype)
-    colour = colour_of(statistic, target)
-    metric = (metric or Metric()).known(statistic, target, colour, spread)
-    if start is Start.WHITE:
-        colour = _whitened(colour)
-    if floor is not None:
-        colour = floored(colour, _floor_levels(floor, colour))
-    objective = objective_of(statistic, target, colour, metric)
-    begun = colour.draw(_key(noise), samples, dtype)
-    task = Task(objective, begun, _key(way), tolerance, report or (lambda *_: None))
-    found = (sampler or LBFGS()).run(task)
-    maps = statistic.domain.seen(colour.fields(jnp.asarray(found.unknowns, dtype)))
+    way = _Way(samples, start, floor, sampler or LBFGS(), tolerance, report or (lambda *_: None))
+    made: _Made | None = None
+    for level, streams in zip(levels, _streams(seed, len(levels)), strict=True):
+        made = way.made(level, streams, made)
+    assert made is not None
+    found, domain = made.found, statistic.domain
+    maps = domain.seen(made.colour.fields(jnp.asarray(found.unknowns)))
     missed = sum(one in (Status.STALLED, Status.ITERATION_LIMIT) for one in found.status)
     if missed:
         worst = max(float(one.min()) for one in found.history)
@@ -150,16 +155,60 @@ def synthesise(
         found.history,
         statistic(np.asarray(maps), reference=target),
         target,
-        metric,
+        made.metric,
     )
 
 
-def _require_one(target: Statistics) -> None:
-    if target.batch:
-        raise ValueError(
-            f"target: expected the statistics of one field, got those of {target.batch}. Take one "
-            "map, or the mean over an ensemble with `.mean()`."
-        )
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """Fields on one grid."""
+
+    colour: Colour
+    metric: Metric
+    found: Found
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """What is the same on all grids; `synthesise` says what each is."""
+
+    samples: int
+    start: Start
+    floor: float | Sequence[float] | np.ndarray | None
+    sampler: AbstractSampler
+    tolerance: float
+    report: Report
+
+    def made(self, level: Level, streams: Streams, earlier: _Made | None) -> _Made:
+        """Fields on the grid of a level, with the structures of those on a coarser one."""
+        statistic, target = level.statistic, level.target
+        dtype = jnp.dtype(np.asarray(target.vector).dtype)
+        noise, spread, way = streams
+        colour = colour_of(statistic, target)
+        metric = (level.metric or Metric()).known(statistic, target, colour, spread)
+        if self.start is Start.WHITE:
+            colour = _whitened(colour)
+        if self.floor is not None:
+            colour = floored(colour, _floor_levels(self.floor, colour))
+        begun = colour.draw(_key(noise), self.samples, dtype)
+        if earlier is not None:
+            unknowns = jnp.asarray(earlier.found.unknowns, dtype)
+            begun = refined(unknowns, earlier.colour, colour, begun)
+        objective = objective_of(statistic, target, colour, metric)
+        task = Task(objective, begun, _key(way), self.tolerance, self.report)
+        found = self.sampler.run(task)
+        unknowns = np.asarray(found.unknowns, dtype)
+        return _Made(colour, metric, replace(found, unknowns=unknowns))
+
+
+Streams = tuple[np.random.SeedSequence, ...]
+
+
+def _streams(seed: int, levels: int) -> list[Streams]:
+    """Of noise, deviations and samplers: those of the finest grid are the same without others."""
+    finest = np.random.SeedSequence(seed).spawn(3)
+    coarser = [one.spawn(levels - 1) for one in finest]
+    return [*zip(*coarser, strict=True), tuple(finest)]
 
 
 def _floor_levels(
