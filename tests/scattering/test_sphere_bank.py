@@ -1,10 +1,36 @@
+from dataclasses import dataclass
+
+import healpy as hp
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from skysift.scattering import Covariance
 from skysift.scattering.sphere.bank import SphereBank, multiplicity, truncated
+from skysift.scattering.sphere.wavelets import AbstractSphereWavelet, Steerable
 
-from .fields import red_alm
+from .fields import red_alm, red_sky
+
+
+@dataclass(frozen=True)
+class Narrow(AbstractSphereWavelet):
+    """Half an octave wide, along one direction and its opposite alike."""
+
+    order: int = 2
+
+    def radial(self, octaves):
+        return np.where(np.abs(octaves) < 0.25, 1.0, 0.0)
+
+    def angular(self):
+        return np.array([0.5, 0.0, 0.25])
+
+
+@dataclass(frozen=True)
+class Twice(Steerable):
+    """Seen with twice the power."""
+
+    def radial(self, octaves):
+        return np.sqrt(2.0) * super().radial(octaves)
 
 
 def test_windows_are_a_partition():
@@ -34,7 +60,7 @@ def test_directional_profile_of_a_plane_wave():
 
 
 def test_power_of_the_coefficients():
-    bank = SphereBank(16, 2, order=2, directions=6)
+    bank = SphereBank(16, 2, Steerable(2), directions=6)
     alm = red_alm(16) * (np.concatenate([np.arange(m, 17) for m in range(17)]) >= 2)
     for scale in range(2):
         real, imaginary = bank.coefficients(jnp.asarray(alm), scale)
@@ -56,7 +82,7 @@ def test_truncated():
     [
         ({"scales": 7}, "scales"),
         ({"scales": 0}, "scales"),
-        ({"order": 0}, "order"),
+        ({"wavelet": Twice()}, "wavelet"),
         ({"directions": 4}, "directions"),
         ({"harmonics": 3}, "harmonics"),
         ({"harmonics": 6}, "harmonics"),
@@ -65,3 +91,35 @@ def test_truncated():
 def test_sphere_bank_refuses(changes, name):
     with pytest.raises(ValueError, match=f"{name}: expected"):
         SphereBank(**{"lmax": 64, "scales": 3, **changes})
+
+
+def test_wavelets_of_ones_own():
+    lmax = 32
+    bank = SphereBank(lmax, 3, Narrow(), directions=4, harmonics=2)
+    ell = np.arange(lmax + 1)
+    np.testing.assert_array_equal(np.flatnonzero(bank.window(1)), ell[14:20][ell[14:20] > 13.4])
+    # What lies between the scales is in the rest, on either side.
+    total = sum(bank.window(scale) ** 2 for scale in range(3)) + bank.rest().sum(axis=0)
+    np.testing.assert_allclose(total[1:], 1.0)
+    alm = red_alm(lmax, seed=1)
+    real, imaginary = bank.coefficients(jnp.asarray(alm), 1)
+    # cos^2 of the angle is the same for opposite directions: the coefficients are real.
+    np.testing.assert_allclose(imaginary, 0.0, atol=1e-12)
+    seen = hp.almxfl(alm, bank.window(1))
+    grid = bank.grid(1)
+    power = np.sum(np.asarray(real) ** 2 * grid.weights, axis=-1).mean()
+    np.testing.assert_allclose(power, np.sum(np.abs(seen) ** 2 * multiplicity(lmax)) / (4 * np.pi))
+
+
+def test_statistics_with_wavelets_of_ones_own():
+    statistic = Covariance.sphere(8, 3, wavelet=Narrow(), directions=4, harmonics=2)
+    assert "Narrow(order=2)" in statistic.layout.origin
+    found = statistic(red_sky(8, 16))
+    power = statistic.power_windows()[0] @ np.abs(hp.map2alm(red_sky(8, 16), lmax=16, iter=3)) ** 2
+    np.testing.assert_allclose(found["S2"], power, rtol=1e-3)
+
+
+@pytest.mark.parametrize("order", [0, 17])
+def test_order_of_wavelets(order):
+    with pytest.raises(ValueError, match="order: expected 1 to 16"):
+        Steerable(order)

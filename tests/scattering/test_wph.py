@@ -7,6 +7,7 @@ import pytest
 from skysift.scattering import synthesise
 from skysift.scattering.families import WPH
 from skysift.scattering.plane.lags import lag_vectors
+from skysift.scattering.sphere.wavelets import Steerable
 from skysift.scattering.statistics import Statistics
 
 from ..oracles.phases import Sky, Waves, flat_phases, sphere_phases
@@ -281,7 +282,14 @@ def test_synthesis():
 
 def test_sphere_oracle():
     statistic = WPH.sphere(
-        4, SCALES, lmax=LMAX, channels=2, handed=True, moduli=True, order=2, harmonics=2
+        4,
+        SCALES,
+        lmax=LMAX,
+        channels=2,
+        handed=True,
+        moduli=True,
+        wavelet=Steerable(2),
+        harmonics=2,
     )
     alms = red_alm(LMAX, seed=3, batch=(2,))
     alms[:, 0] = 2.0
@@ -325,7 +333,9 @@ def test_sphere_even_products_only(sphere):
 
 
 def test_sphere_gradient():
-    statistic = WPH.sphere(4, SCALES, lmax=LMAX, handed=True, moduli=True, order=2, harmonics=2)
+    statistic = WPH.sphere(
+        4, SCALES, lmax=LMAX, handed=True, moduli=True, wavelet=Steerable(2), harmonics=2
+    )
     x, step = np.random.default_rng(5).standard_normal((2, 192))
     against_finite_difference(statistic, x, step, 1e-7, 1e-6)
 

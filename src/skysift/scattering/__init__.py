@@ -49,6 +49,7 @@ from skysift.scattering.separation.descent import Descent as Descent
 from skysift.scattering.separation.separate import Begin as Begin
 from skysift.scattering.separation.separate import Separated as Separated
 from skysift.scattering.separation.separate import separate as separate
+from skysift.scattering.sphere.wavelets import Steerable as Steerable
 from skysift.scattering.statistics import Statistics as Statistics
 from skysift.scattering.unsupervised.auto_encoder import AutoEncoder as AutoEncoder
 from skysift.scattering.unsupervised.classes import Classes as Classes

@@ -11,6 +11,7 @@ from skysift.scattering.pairs import Rows
 from skysift.scattering.plane.covariance import FlatCovariance
 from skysift.scattering.plane.wavelets import AbstractWavelet
 from skysift.scattering.sphere.covariance import SphereCovariance
+from skysift.scattering.sphere.wavelets import AbstractSphereWavelet
 
 
 class Covariance:
@@ -70,7 +71,7 @@ class Covariance:
         lmax: int | None = None,
         channels: int = 1,
         weights: Float[np.ndarray, "..."] | None = None,
-        order: int = 4,
+        wavelet: AbstractSphereWavelet | None = None,
         directions: int | None = None,
         harmonics: int = 4,
         handed: bool = False,
@@ -85,8 +86,9 @@ class Covariance:
             channels: number of maps seen together, with all their cross moments.
             weights: `(cell,)` or `(region, cell)`, 0 on masked cells; every region has statistics
                 of its own.
-            order: of the directional profile of the wavelets (`SphereBank`).
-            directions: in which moduli are taken; `None` for `order + 1`.
+            wavelet: window and directional profile of the wavelets; `None` for `Steerable()`.
+            directions: in which moduli are taken; `None` for one more than the order of
+                the wavelet.
             harmonics: largest angular harmonic of the moduli that is kept, even.
             handed: keep the products that change sign in a mirror, which vanish on average in
                 fields without handedness.
@@ -102,7 +104,9 @@ class Covariance:
             >>> phi["S1"].shape, phi.n_coefficients
             ((3,), 158)
         """
-        sphere = sphere_parts(nside, scales, lmax, channels, weights, order, directions, harmonics)
+        sphere = sphere_parts(
+            nside, scales, lmax, channels, weights, wavelet, directions, harmonics
+        )
         bank = sphere.bank
         rows = Rows(
             bank.scales,

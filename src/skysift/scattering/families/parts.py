@@ -13,6 +13,7 @@ from skysift.scattering.plane.bank import Bank, BankShape, make_bank
 from skysift.scattering.plane.wavelets import AbstractWavelet, BumpSteerable
 from skysift.scattering.plane.weights import ScaleWeights, scale_weights
 from skysift.scattering.sphere.bank import SphereBank
+from skysift.scattering.sphere.wavelets import AbstractSphereWavelet, Steerable
 from skysift.scattering.sphere.weights import SphereWeights, sphere_weights
 
 
@@ -71,7 +72,7 @@ def sphere_parts(
     lmax: int | None,
     channels: int,
     weights: Float[np.ndarray, "..."] | None,
-    order: int,
+    wavelet: AbstractSphereWavelet | None,
     directions: int | None,
     harmonics: int,
 ) -> SphereParts:
@@ -79,7 +80,8 @@ def sphere_parts(
     lmax = 2 * nside if lmax is None else lmax
     domain = Sphere(channels=channels, nside=nside, lmax=lmax, iterations=3)
     scales = int(math.log2(lmax)) if scales is None else scales
-    bank = SphereBank(lmax, scales, order, directions or order + 1, harmonics)
+    wavelet = wavelet or Steerable()
+    bank = SphereBank(lmax, scales, wavelet, directions or wavelet.order + 1, harmonics)
     masks = None
     if weights is not None:
         masks = sphere_weights(bank, domain, weights)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from skysift.scattering.families.parts import odd_channels, plane_parts, sphere_parts
 from skysift.scattering.plane.wavelets import AbstractWavelet
 from skysift.scattering.plane.wph import FlatPhases, FlatPhaseShape
+from skysift.scattering.sphere.wavelets import AbstractSphereWavelet, Steerable
 from skysift.scattering.sphere.wph import SpherePhases, SpherePhaseShape
 
 
@@ -83,7 +84,7 @@ class WPH:
         lmax: int | None = None,
         channels: int = 1,
         weights: Float[np.ndarray, "..."] | None = None,
-        order: int = 4,
+        wavelet: AbstractSphereWavelet | None = None,
         directions: int | None = None,
         harmonics: int = 4,
         handed: bool = False,
@@ -99,9 +100,10 @@ class WPH:
             channels: number of maps seen together, with all their cross moments.
             weights: `(cell,)` or `(region, cell)`, 0 on masked cells; every region has statistics
                 of its own.
-            order: of the directional profile of the wavelets (`SphereBank`).
-            directions: in which coefficients are taken; `None` for `2 order + 1`, with which
-                `Cphase` depends on the orientation of the sky by less than 1 %.
+            wavelet: window and directional profile of the wavelets; `None` for `Steerable()`.
+            directions: in which coefficients are taken; `None` for one more than twice the order of
+                the wavelet, with which `Cphase` depends on the orientation of the sky by less than
+                1 %.
             harmonics: largest angular harmonic of the moduli that is kept, even.
             handed: keep the moments that change sign in a mirror, which vanish on average in
                 fields without handedness.
@@ -118,8 +120,11 @@ class WPH:
             >>> phi["C01"].shape, phi["Cphase"].shape
             ((9,), (3,))
         """
-        directions = directions or 2 * order + 1
-        sphere = sphere_parts(nside, scales, lmax, channels, weights, order, directions, harmonics)
+        wavelet = wavelet or Steerable()
+        directions = directions or 2 * wavelet.order + 1
+        sphere = sphere_parts(
+            nside, scales, lmax, channels, weights, wavelet, directions, harmonics
+        )
         bank = sphere.bank
         fixed = SpherePhaseShape(
             channels,

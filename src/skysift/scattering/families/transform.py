@@ -8,6 +8,7 @@ from jaxtyping import Float
 from skysift.scattering.families.parts import plane_parts, sphere_parts
 from skysift.scattering.plane.wavelets import AbstractWavelet
 from skysift.scattering.plane.wst import FlatTransform
+from skysift.scattering.sphere.wavelets import AbstractSphereWavelet
 from skysift.scattering.sphere.wst import SphereTransform
 from skysift.scattering.wst import TransformShape
 
@@ -62,7 +63,7 @@ class WST:
         lmax: int | None = None,
         channels: int = 1,
         weights: Float[np.ndarray, "..."] | None = None,
-        order: int = 4,
+        wavelet: AbstractSphereWavelet | None = None,
         directions: int | None = None,
         harmonics: int = 4,
         handed: bool = False,
@@ -76,9 +77,9 @@ class WST:
             channels: number of maps seen together, each for itself.
             weights: `(cell,)` or `(region, cell)`, 0 on masked cells; every region has statistics
                 of its own.
-            order: of the directional profile of the wavelets (`SphereBank`).
+            wavelet: window and directional profile of the wavelets; `None` for `Steerable()`.
             directions: in which moduli are taken, and angles between the layers; `None` for
-                `order + 1`.
+                one more than the order of the wavelet.
             harmonics: largest angular harmonic of the moduli that is kept, even.
             handed: tell the two senses of the angle between the layers apart, which are alike in
                 fields without handedness.
@@ -93,7 +94,9 @@ class WST:
             >>> phi["S1"].shape, phi["S2"].shape
             ((3,), (9,))
         """
-        sphere = sphere_parts(nside, scales, lmax, channels, weights, order, directions, harmonics)
+        sphere = sphere_parts(
+            nside, scales, lmax, channels, weights, wavelet, directions, harmonics
+        )
         bank = sphere.bank
         turns = bank.directions if handed else bank.directions // 2 + 1
         fixed = TransformShape(channels, bank.scales, None, turns, sphere.regions, sphere.origin)

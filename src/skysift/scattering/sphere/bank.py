@@ -12,6 +12,9 @@ from jaxtyping import Array, Complex, Float, Int
 
 from skysift.harmonic import multipoles
 from skysift.scattering.sphere.gauss_legendre import GaussLegendre
+from skysift.scattering.sphere.wavelets import AbstractSphereWavelet, Steerable
+
+_WAVELET = Steerable()
 
 _AFFORDABLE = 32
 """Band limit of a grid whose transforms cost nothing beside those of the fine scales."""
@@ -21,25 +24,24 @@ _AFFORDABLE = 32
 class SphereBank:
     """Directional wavelets of dyadic scales as sums of spin fields.
 
-    The wavelet of scale j has the window `cos(pi/2 log2(l / l_j))` around `l_j = lmax / 2^j`; the
-    squares of all windows add to 1. Its directional profile is `cos^(2 order)(chi / 2)`, so that
-    the coefficient in direction chi is `W(chi) = sum over |n| <= order of c_n exp(i n chi) W_n`,
-    with `W_n` the spin-n field of the windowed coefficients and
-    `c_n = binomial(2 order, order + n)`, normalised to unit power. The profile has no opposite
-    lobe: `W` is complex and its modulus an envelope. The moduli in `directions` directions over
-    half a turn give angular harmonics of even order q, which are spin-q fields.
+    The wavelet of scale j has a window around `l_j = lmax / 2^j`. The coefficient in direction chi
+    is `W(chi) = sum over |n| <= order of c_n exp(i n chi) W_n`, with `W_n` the spin-n field of the
+    windowed coefficients and `c_n` of the directional profile, normalised to unit power. A profile
+    without an opposite lobe makes `W` complex and its modulus an envelope. The moduli in
+    `directions` directions over half a turn give angular harmonics of even order q, which are
+    spin-q fields.
 
     Args:
         lmax: largest multipole, and the centre of the finest scale.
         scales: number of scales, from 1.
-        order: of the directional profile; 4 gives a width of about 60 degrees.
+        wavelet: window and directional profile.
         directions: in which the modulus is taken, from `order + 1`.
         harmonics: largest angular harmonic of the moduli, even.
     """
 
     lmax: int
     scales: int
-    order: int = 4
+    wavelet: AbstractSphereWavelet = _WAVELET
     directions: int = 5
     harmonics: int = 4
 
@@ -49,11 +51,6 @@ class SphereBank:
             raise ValueError(
                 f"scales: expected 1 to {most} for lmax {self.lmax} (the coarsest is centred at "
                 f"l = lmax / 2^(scales - 1)), got {self.scales}. Say scales={most}."
-            )
-        if not 1 <= self.order <= 16:
-            raise ValueError(
-                f"order: expected 1 to 16, got {self.order}. Say order=4 for wavelets 60 degrees "
-                "wide in angle."
             )
         if self.directions <= self.order:
             raise ValueError(
@@ -65,6 +62,17 @@ class SphereBank:
                 f"harmonics: expected an even number from 0 to {self.directions - 1}, got "
                 f"{self.harmonics}. Say harmonics=4."
             )
+        most = np.sum([self.window(scale) ** 2 for scale in range(self.scales)], axis=0).max()
+        if not most <= 1.0 + 1e-9:
+            raise ValueError(
+                f"wavelet: expected windows whose squares add to 1 at most, got {most:.4g}. Divide "
+                "them by its root."
+            )
+
+    @property
+    def order(self) -> int:
+        """Largest spin of the fields that the wavelet coefficients are made of."""
+        return self.wavelet.order
 
     @property
     def spins(self) -> tuple[int, ...]:
@@ -82,7 +90,7 @@ class SphereBank:
         return ((0, 0), *((spin, part) for spin in self.even[1:] for part in (0, 1)))
 
     def centre(self, scale: int) -> float:
-        """Multipole at which the window of a scale is 1."""
+        """Multipole around which the window of a scale is."""
         return self.lmax / 2.0**scale
 
     def band(self, scale: int) -> int:
@@ -103,7 +111,9 @@ class SphereBank:
         ell = np.arange(self.lmax + 1)
         octaves = np.log2(np.maximum(ell, 1) / self.centre(scale))
         inside = (ell > 0) & (np.abs(octaves) < 1.0)
-        return np.where(inside, np.cos(0.5 * np.pi * np.clip(octaves, -1.0, 1.0)), 0.0)
+        window = np.zeros(self.lmax + 1)
+        window[inside] = self.wavelet.radial(octaves[inside])
+        return window
 
     def rest(self) -> Float[np.ndarray, "side ell"]:
         """Power windows of the multipoles above 0 that no scale covers: fine and coarse ones."""
@@ -127,7 +137,7 @@ class SphereBank:
         ell = np.minimum(ell_of(grid.lmax), self.lmax)
         window = jnp.asarray(self.window(scale)[ell], jnp.real(alm).dtype)
         fields = grid.synthesis(truncated(alm, self.lmax, grid.lmax) * window, self.spins)
-        real, imaginary = _turns(self.order, self.directions)
+        real, imaginary = _turns(self.wavelet, self.directions)
         return _combined(real, fields), _combined(imaginary, fields)
 
     def harmonic_parts(
@@ -186,13 +196,13 @@ def _positions(have: int, want: int) -> Int[np.ndarray, " alm"]:
 
 
 @functools.lru_cache(maxsize=16)
-def _turns(order: int, directions: int) -> tuple[np.ndarray, np.ndarray]:
+def _turns(wavelet: AbstractSphereWavelet, directions: int) -> tuple[np.ndarray, np.ndarray]:
     """Matrices that give the two parts of W(chi) of the two parts of each spin field.
 
     Of a real field `W_-n = (-1)^n conj(W_n)`: even spins make the real part, odd ones the other.
     """
-    power = [float(math.comb(2 * order, order + n)) for n in range(order + 1)]
-    norm = math.sqrt(power[0] ** 2 + 2.0 * sum(one**2 for one in power[1:]))
+    order, power = wavelet.order, wavelet.angular()
+    norm = math.sqrt(power[0] ** 2 + 2.0 * np.sum(power[1:] ** 2))
     chi = np.arange(directions) * np.pi / directions
     real = np.zeros((directions, 2 * order + 1))
     imaginary = np.zeros_like(real)
