@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import replace
 
+import equinox as eqx
 import healpy as hp
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from skysift.scattering import (
     LBFGS,
     Adam,
     Begin,
+    Coarse,
     Covariance,
     Descent,
     Ensemble,
@@ -26,6 +28,8 @@ from skysift.scattering import (
 )
 from skysift.scattering.generative.samplers import AbstractSampler, Found
 from skysift.scattering.separation.descent import Status
+from skysift.scattering.separation.problem import observe, terms_of
+from skysift.scattering.sphere.wavelets import Steerable
 
 from .fields import red_noise, red_sky
 
@@ -36,6 +40,11 @@ NOISE = 0.6
 DATA = SIGNAL + NOISE * np.random.default_rng(7).standard_normal(SHAPE)
 SEED = np.random.SeedSequence(0)
 QUICK = Descent(LBFGS(max_iter=8), steps=6, tolerance=0.25)
+
+
+@eqx.filter_jit
+def offset(term, signal, draw):
+    return term.offset(signal, draw)
 
 
 def separated(**options):
@@ -100,6 +109,23 @@ def test_losses_fall_to_the_scatter(found):
     assert losses[0] > 20.0
     assert losses[-1] <= 1.0
     assert found.draws == 16
+
+
+def test_few_draws_tell_a_large_loss_and_all_a_small_one():
+    states = []
+    separated(draws=40, report=states.append)
+    observation = observe(DATA, STATISTIC, np.dtype(float))
+    drawn = np.random.SeedSequence(1).spawn(2)[0]
+    draws = WhiteNoise(NOISE).draws(STATISTIC.domain, 40, drawn, np.dtype(float), observation.kept)
+    (term,) = terms_of((Total(),), observation, draws)
+    for state, count in ((states[0], 16), (states[-1], 40)):
+        each = np.stack([offset(term, state.signal[1], draws[one]) for one in range(40)])
+        few, every = (
+            np.sum((some.mean(axis=0) * term.shares(some)) ** 2) for some in (each[:16], each)
+        )
+        wanted = {16: few, 40: every}[count]
+        np.testing.assert_allclose(state.losses[-1]["total"], wanted, rtol=1e-9)
+        assert abs(few - every) > 1e-3 * every
 
 
 def test_same_seed_same_bits_and_a_state_to_go_on_from(found):
@@ -168,6 +194,17 @@ def test_from_noise_only_the_statistics_are_recovered():
     assert power(found.map, SIGNAL, 1, 3) / amplitudes < 0.9
 
 
+def test_from_filtered_data_the_power_is_that_of_the_signal_at_once():
+    states = []
+    separated(begin=Begin.FILTERED, report=states.append)
+    start = np.asarray(STATISTIC.domain.seen(states[0].signal[1]))
+    true, there, noisy = (power(one, one, 8, 17) for one in (SIGNAL, start, DATA))
+    assert abs(there - true) < 0.3 * (noisy - true)
+    np.testing.assert_allclose(power(start, DATA, 8, 17), np.sqrt(there * noisy), rtol=0.1)
+    np.testing.assert_allclose(start.mean(), DATA.mean(), atol=0.1 * NOISE)
+    assert max(states[0].losses[-1].values()) > max(states[-1].losses[-1].values())
+
+
 @pytest.mark.parametrize("batch", [0, 4])
 def test_any_batch_and_adam(batch):
     found = separated(descent=Descent(Adam(max_iter=30, learning_rate=0.05), 3, batch))
@@ -183,8 +220,10 @@ def test_two_constraints_hold_together():
 
 def test_two_halves_on_the_sphere():
     nside, lmax = 8, 16
-    one = Covariance.sphere(nside, 2, lmax=lmax, order=2, directions=3, harmonics=2)
-    two = Covariance.sphere(nside, 2, lmax=lmax, order=2, directions=3, harmonics=2, channels=2)
+    one = Covariance.sphere(nside, 2, lmax=lmax, wavelet=Steerable(2), directions=3, harmonics=2)
+    two = Covariance.sphere(
+        nside, 2, lmax=lmax, wavelet=Steerable(2), directions=3, harmonics=2, channels=2
+    )
     sky = hp.alm2map(hp.map2alm(red_sky(nside, 10), lmax=lmax), nside)
     noise = WhiteNoise(0.5 * np.std(sky), halves=True)
     halves = noise.maps(one.domain, 1, np.random.SeedSequence(5))[0] + sky
@@ -335,3 +374,51 @@ def test_bad_input_is_refused(options, message):
 def test_numbers_are_checked(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_coarser_grids_first(found):
+    small = Covariance.plane((16, 16), 2, 2)
+    states = []
+    coarse = (Coarse(small),)
+    twice = [separated(coarser=coarse, report=states.append) for _ in range(2)]
+    np.testing.assert_array_equal(twice[0].map, twice[1].map)
+    assert twice[0].status is Status.CONVERGED
+    assert states[0].step == 0
+    start = np.asarray(states[0].signal[1])[0]
+    # Where the coarser grid has modes the signal has its power from the start, elsewhere the data.
+    true, there, noisy = (power(one, one, 4, 8) for one in (SIGNAL, start, DATA))
+    assert abs(there - true) < 0.5 * (noisy - true)
+    assert twice[0].history["total"][0] < found.history["total"][0]
+    modes, plain = (np.fft.fft2(one, norm="forward") for one in (start, DATA))
+    number = np.abs(np.fft.fftfreq(32, 1 / 32))
+    inside = (number[:, None] < 8) & (number < 8)
+    np.testing.assert_allclose(modes[~inside], plain[~inside], atol=1e-2)
+
+
+def test_coarser_grids_of_two_halves_and_a_mask():
+    data = np.stack(
+        [SIGNAL + NOISE * one for one in np.random.default_rng(8).normal(size=(2, 32, 32))]
+    )
+    data[:, :4, :4] = np.nan
+    one, two = (PowerSpectrum.plane((16, 16), 4, channels=channels) for channels in (1, 2))
+    states = []
+    found = scattering.separate(
+        data,
+        WhiteNoise(NOISE / np.sqrt(2), halves=True),
+        PowerSpectrum.plane(SHAPE, 8),
+        seed=1,
+        draws=16,
+        coarser=(Coarse(one, (Total(), Halves(two))),),
+        report=states.append,
+    )
+    assert found.status is Status.CONVERGED
+    np.testing.assert_array_equal(np.isnan(found.data), np.isnan(data[0]))
+    start, whole = np.asarray(states[0].signal[1])[0], data.mean(axis=0)
+    true, there = (power(x, x, 4, 8) for x in (SIGNAL, start))
+    noisy = power(np.nan_to_num(whole), np.nan_to_num(whole), 4, 8)
+    assert abs(there - true) < 0.5 * (noisy - true)
+
+
+def test_coarser_grids_that_are_not():
+    with pytest.raises(ValueError, match="coarser: expected 1 channels on a flat grid"):
+        separated(coarser=(Coarse(Covariance.plane((12, 12), 2, 2)),))

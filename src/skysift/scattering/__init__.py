@@ -47,6 +47,7 @@ from skysift.scattering.separation.contamination import Texture as Texture
 from skysift.scattering.separation.contamination import WhiteNoise as WhiteNoise
 from skysift.scattering.separation.descent import Descent as Descent
 from skysift.scattering.separation.separate import Begin as Begin
+from skysift.scattering.separation.separate import Coarse as Coarse
 from skysift.scattering.separation.separate import Separated as Separated
 from skysift.scattering.separation.separate import separate as separate
 from skysift.scattering.sphere.wavelets import Steerable as Steerable

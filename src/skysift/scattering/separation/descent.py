@@ -22,6 +22,10 @@ Losses = Mapping[str, float]
 
 _PATIENCE = 5
 """Steps without gain after which a separation has stalled."""
+_FEW = 16
+"""Draws that are looked at first: they tell a deviation to a fifth of itself."""
+_ENOUGH = 10.0
+"""How many times the loss that the error of a mean over few draws adds, a loss has to be."""
 
 
 class Status(enum.Enum):
@@ -37,8 +41,9 @@ class Status(enum.Enum):
 class Descent:
     """How a signal is moved until it satisfies the constraints.
 
-    In every step the mean of the statistics over all draws of the contamination is taken at the
-    present signal. The signal then moves with what the contamination adds to its statistics held
+    In every step the mean of the statistics over the draws of the contamination is taken at the
+    present signal: over few while they tell it well enough, the losses being large, and over all
+    in the end. The signal then moves with what the contamination adds to its statistics held
     fixed, or against few draws plus what their mean lacks of that of all of them. The objective
     does not change within a step. Few draws keep more of the places of weak structure, but in part
     the signal learns them: its power is off for longer.
@@ -152,11 +157,7 @@ class Solver:
         best = min((_worst(one) for one in known), default=np.inf)
         while True:
             here = state.signal[1]
-            means, shares = self._at(here)
-            losses = {
-                term.name: float(np.sum((mean * share) ** 2))
-                for term, mean, share in zip(self.terms, means, shares, strict=True)
-            }
+            means, shares, losses = self._at(here)
             worst = _worst(losses)
             kept = here if worst < best else state.signal[0]
             best = min(best, worst)
@@ -189,15 +190,36 @@ class Solver:
             return Status.STALLED
         return None
 
-    def _at(self, signal: Fields) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Means over the draws of what should vanish, and the shares of its numbers."""
+    def _at(self, signal: Fields) -> tuple[list[np.ndarray], list[np.ndarray], Losses]:
+        """Means over draws of what should vanish, the shares of its numbers, and the losses."""
         random = tuple(term for term in self.terms if term.random)
-        seen = [_offsets(random, signal, self.draws[one]) for one in range(self.draws.count)]
-        stacked = iter([np.stack([np.asarray(one[n]) for one in seen]) for n in range(len(random))])
-        fixed = iter(_offsets(tuple(t for t in self.terms if not t.random), signal, self.draws[0]))
+        fixed = _offsets(tuple(t for t in self.terms if not t.random), signal, self.draws[0])
+        seen: list[list[np.ndarray]] = []
+        count = _FEW if random else 0
+        while True:
+            count = min(count, self.draws.count)
+            for one in range(len(seen), count):
+                seen.append([np.asarray(v) for v in _offsets(random, signal, self.draws[one])])
+            means, shares = self._means(seen, fixed)
+            losses = {
+                term.name: float(np.sum((mean * share) ** 2))
+                for term, mean, share in zip(self.terms, means, shares, strict=True)
+            }
+            # The mean over n draws of a contamination that fits has a loss of 1/n.
+            least = min((losses[term.name] for term in random), default=np.inf)
+            if count * least >= _ENOUGH or count in (0, self.draws.count):
+                return means, shares, losses
+            count = 4 * count
+
+    def _means(
+        self, seen: list[list[np.ndarray]], fixed: list[Array]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Means over the draws that were seen, and the shares of the numbers of each term."""
+        stacked = (np.stack(one) for one in zip(*seen, strict=True))
+        given = (np.asarray(one)[None] for one in fixed)
         means, shares = [], []
         for term in self.terms:
-            offsets = next(stacked) if term.random else np.asarray(next(fixed))[None]
+            offsets = next(stacked) if term.random else next(given)
             means.append(offsets.mean(axis=0))
             shares.append(term.shares(offsets))
             if not np.any(shares[-1] > 0.0):

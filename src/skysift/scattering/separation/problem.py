@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from skysift.grid import masked_to_nan
 from skysift.maps import unseen_to_nan
@@ -269,14 +269,14 @@ def free(constraints: Sequence[Constraint], domain: AbstractDomain) -> Float[np.
 
 
 def projected(
-    domain: AbstractDomain, fields: Fields, modes: Bool[np.ndarray, "channel ..."]
+    domain: AbstractDomain, fields: Fields, modes: Shaped[np.ndarray, "channel ..."]
 ) -> Fields:
     """The part of fields that is in some of their modes.
 
     Args:
         domain: of the fields.
         fields: any.
-        modes: those that are kept.
+        modes: those that are kept, or how much of each is.
     """
     keep = jnp.asarray(modes, jnp.real(fields).dtype)
     if isinstance(domain, Sphere):

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from skysift.scattering.domain import precision_of
 from skysift.scattering.generative.gaussian import Colour, colour_of
+from skysift.scattering.regrid import coarsened, regridded
 from skysift.scattering.separation.constraints import Constraint, Total
 from skysift.scattering.separation.contamination import (
     FEWEST,
@@ -28,10 +29,15 @@ from skysift.scattering.statistic import AbstractStatistic
 
 
 class Begin(enum.Enum):
-    """Where a signal starts."""
+    """Where a signal starts: as the data, as the data with the power of the signal, as noise."""
 
     DATA = "data"
+    FILTERED = "filtered"
     NOISE = "noise"
+
+
+_LEAST = 0.01
+"""Part of the power of the data that a filtered start keeps where there seems to be no signal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +93,19 @@ class Separated:
         return self.maps.std(axis=0, ddof=1)
 
 
+@dataclass(frozen=True, eq=False)
+class Coarse:
+    """What a signal has to satisfy with fewer cells, before it does with all.
+
+    Args:
+        statistics: of the data on a coarser grid (`coarsened`).
+        constraints: there; fixed large scales as well, if the signal has them.
+    """
+
+    statistics: AbstractStatistic
+    constraints: Sequence[Constraint] = (Total(),)
+
+
 def separate(
     data: Float[np.ndarray, "..."],
     contamination: AbstractContamination | Float[np.ndarray, "draw ..."],
@@ -95,6 +114,7 @@ def separate(
     seed: int = 0,
     *,
     descent: Descent | None = None,
+    coarser: Sequence[Coarse] = (),
     begin: Begin = Begin.DATA,
     draws: int = 100,
     restarts: int = 1,
@@ -116,11 +136,14 @@ def separate(
         constraints: what the signal has to satisfy.
         seed: of the draws and the order in which they are used.
         descent: how the signal is moved; `None` for `Descent()`.
+        coarser: coarser grids, the fewest cells first, on which the signal is moved before: at a
+            small part of the cost.
         begin: where the signal starts.
         draws: of the contamination, at most.
         restarts: number of solutions; the later ones start from the data less another draw of the
             contamination each.
-        report: called with the state before each step, and at the end of each solution.
+        report: called with the state before each step on the grid of the data, and at the end of
+            each solution.
         resume: a state that was reported; solutions before it are not made again.
 
     Raises:
@@ -149,27 +172,38 @@ def separate(
         contamination = Ensemble(contamination)
     descent = descent or Descent()
     dtype = precision_of(np.asarray(data))
-    observation = observe(data, statistics, dtype)
     drawn, order = np.random.SeedSequence(seed).spawn(2)
-    fields = contamination.draws(observation.domain, draws, drawn, dtype, observation.kept)
-    terms = terms_of(constraints, observation, fields)
-    colour = _colour(observation, fields, free(constraints, observation.domain))
-    solver = Solver(descent, terms, fields, colour, report or (lambda state: None))
+    observation = observe(data, statistics, dtype)
+    domain = observation.domain
+    fields = contamination.draws(domain, draws, drawn, dtype, observation.kept)
+    report = report or (lambda state: None)
+    solver = _solver(observation, fields, constraints, descent, report)
+    before = []
+    for one in coarser:
+        small = one.statistics.domain
+        seen = observe(coarsened(data, domain, small), one.statistics, dtype)
+        there = jax.tree.map(lambda values, to=small: regridded(values, domain, to), fields)
+        before.append((small, _solver(seen, there, one.constraints, descent, lambda state: None)))
     if resume is not None:
-        _require_own(resume, restarts, observation, terms)
+        _require_own(resume, restarts, observation, solver.terms)
     first = resume.restart if resume is not None else 0
     solutions = []
     for restart, stream in enumerate(order.spawn(restarts)):
         if restart < first:
             continue
-        keys = [jax.random.key(int(one)) for one in stream.generate_state(2, np.uint32)]
+        numbers = stream.generate_state(2 + len(before), np.uint32)
+        keys = [jax.random.key(int(one)) for one in numbers]
         if resume is not None and restart == first:
             state = resume
         else:
-            origin = _origin(observation, fields, colour, begin, restart, keys[0])
+            origin = _origin(observation, fields, solver.colour, begin, restart, keys[0])
+            for (small, coarse), key in zip(before, keys[2:], strict=True):
+                there = regridded(origin, domain, small)
+                end, _ = coarse.run(State(restart, 0, (there, there), ()), key)
+                origin = origin + regridded(end.signal[0] - there, small, domain)
             state = State(restart, 0, (origin, origin), ())
         solutions.append(solver.run(state, keys[1]))
-    maps = np.stack([np.asarray(observation.domain.seen(one.signal[0])) for one, _ in solutions])
+    maps = np.stack([np.asarray(domain.seen(one.signal[0])) for one, _ in solutions])
     missed = sum(status is not Status.CONVERGED for _, status in solutions)
     if missed:
         worst = max(max(one.losses[-1].values()) for one, _ in solutions)
@@ -179,7 +213,7 @@ def separate(
             "(descent=Descent(steps=...)), or look at which constraint cannot be satisfied.",
             stacklevel=2,
         )
-    whole = np.asarray(observation.domain.seen(observation.whole))
+    whole = np.asarray(domain.seen(observation.whole))
     return Separated(
         maps,
         np.where(np.broadcast_to(observation.kept, whole.shape), whole, np.nan),
@@ -187,6 +221,19 @@ def separate(
         tuple(_history(one.losses) for one, _ in solutions),
         fields.count,
     )
+
+
+def _solver(
+    observation: Observation,
+    draws: Draws,
+    constraints: Sequence[Constraint],
+    descent: Descent,
+    report: Callable[[State], None],
+) -> Solver:
+    """What moves signals on one grid."""
+    terms = terms_of(constraints, observation, draws)
+    colour = _colour(observation, draws, free(constraints, observation.domain))
+    return Solver(descent, terms, draws, colour, report)
 
 
 def _history(losses: Sequence[Losses]) -> dict[str, Float[np.ndarray, " step"]]:
@@ -255,4 +302,21 @@ def _origin(
     if restart:
         other = draws.whole[int(jax.random.randint(key, (), 0, draws.count))]
         start = start - projected(domain, other, moving)
-    return start
+    return _filtered(observation, colour, start) if begin is Begin.FILTERED else start
+
+
+def _filtered(observation: Observation, colour: Colour, start: Fields) -> Fields:
+    """A start with the power of the data less that of the contamination, at each scale.
+
+    From the data the power comes down to it, and at low signal-to-noise the last hundredth of the
+    way, which hardly changes a loss, is as much as the power of the signal.
+    """
+    statistic, domain = observation.statistic, observation.domain
+    seen, here = (
+        np.asarray(colour_of(statistic, statistic(np.asarray(domain.seen(one)))).amplitude)
+        for one in (observation.whole, start)
+    )
+    dirt = np.asarray(colour.amplitude)
+    wanted = np.maximum(seen**2 - dirt**2, _LEAST * seen**2)
+    gain = np.sqrt(wanted / np.where(dirt > 0.0, here**2, 1.0))
+    return projected(domain, start, np.where(dirt > 0.0, gain, 1.0))
