@@ -5,7 +5,6 @@ from astropy import units as u
 
 from skysift.units import T_CMB, Unit, conversion, rj_to_cmb
 
-pysm3 = pytest.importorskip("pysm3")
 FREQUENCY = np.array([21.0, 100.0, 353.0, 857.0])
 
 
@@ -13,7 +12,7 @@ FREQUENCY = np.array([21.0, 100.0, 353.0, 857.0])
     ("unit", "theirs"),
     [(Unit.UK_CMB, "uK_CMB"), (Unit.UK_RJ, "uK_RJ"), (Unit.MJY_SR, "MJy/sr")],
 )
-def test_conversions_are_pysm_s(unit, theirs):
+def test_conversions_are_pysm_s(pysm3, unit, theirs):
     one = 1.0 * pysm3.units.Unit(theirs)
     expected = one.to("uK_CMB", equivalencies=pysm3.units.cmb_equivalencies(FREQUENCY * u.GHz))
     # PySM takes the temperature of the CMB from astropy's Planck15 cosmology, 2.7255 K.

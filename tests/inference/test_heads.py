@@ -10,12 +10,15 @@ from skysift.inference.heads import Refinement, Regression, Scoring, _basis, _po
 from skysift.inference.likelihood import HarmonicLikelihood
 from skysift.inference.theory import PolarisationPeaks
 
+likelihood_of = eqx.filter_jit(lambda theory, powers, at: HarmonicLikelihood(theory)(powers, at))
+drawn = eqx.filter_jit(lambda theory, at, key: HarmonicLikelihood(theory).draw(at, key))
+
 
 def spectra(theory, count, seed):
     """Places and logarithms of spectra of full skies without noise."""
     first, second = jax.random.split(jax.random.key(seed))
     parameters = theory.prior.sample(first, count)
-    powers = HarmonicLikelihood(theory).draw(parameters, second)
+    powers = drawn(theory, parameters, second)
     half = 0.5 * (theory.prior.high - theory.prior.low)
     places = np.asarray((parameters - theory.prior.low) / half - 1.0)
     return places, np.log(np.asarray(powers[..., 2:])).reshape(count, -1), powers
@@ -47,9 +50,7 @@ def test_scoring_is_maximum_likelihood_on_the_full_sky():
     for number in range(theory.prior.size):
         points = np.repeat(at[:, None], steps.size, axis=1)
         points[..., number] = steps
-        logs = HarmonicLikelihood(theory)(
-            powers, jnp.asarray(theory.prior.low + half * (1 + points))
-        )
+        logs = likelihood_of(theory, powers, jnp.asarray(theory.prior.low + half * (1 + points)))
         weights = np.exp(np.asarray(logs) - np.asarray(logs).max(axis=1, keepdims=True))
         mean = (weights @ steps) / weights.sum(axis=1)
         spread = np.sqrt((weights @ steps**2) / weights.sum(axis=1) - mean**2)

@@ -1,5 +1,6 @@
 """Neighbours of cells, and maps continued into masked cells."""
 
+import functools
 import itertools
 
 import healpy as hp
@@ -26,6 +27,11 @@ def random_maps(mesh, count=3):
     rng = np.random.default_rng(1)
     shape = (768,) if isinstance(mesh, SphereMesh) else mesh.shape
     return rng.standard_normal((count, *shape)), rng.random(shape) > 0.6
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def continued(mesh, maps, kept):
+    return mesh.continued(maps, kept)
 
 
 def test_tiles_are_all_cells_once(mesh):
@@ -57,15 +63,15 @@ def test_neighbours_of_cells_of_the_sphere(nside):
 
 def test_what_is_masked_does_not_count(mesh):
     maps, kept = random_maps(mesh)
-    found = np.asarray(mesh.continued(jnp.asarray(np.where(kept, maps, np.nan)), jnp.asarray(kept)))
+    found = np.asarray(continued(mesh, np.where(kept, maps, np.nan), kept))
     np.testing.assert_array_equal(found[:, kept], maps[:, kept])
-    other = mesh.continued(jnp.asarray(np.where(kept, maps, 1e3)), jnp.asarray(kept))
+    other = continued(mesh, np.where(kept, maps, 1e3), kept)
     np.testing.assert_array_equal(other, found)
     # Nothing goes beyond the kept values, and constants stay as they are.
     for one, full in zip(found, maps, strict=True):
         assert full[kept].min() <= one.min()
         assert one.max() <= full[kept].max()
-    constant = mesh.continued(jnp.full(maps.shape, 7.0), jnp.asarray(kept))
+    constant = continued(mesh, np.full(maps.shape, 7.0), kept)
     np.testing.assert_allclose(constant, 7.0, rtol=1e-13)
 
 
@@ -73,7 +79,7 @@ def test_single_holes_have_the_mean_of_their_neighbours(mesh):
     maps, kept = random_maps(mesh)
     kept = np.ones_like(kept)
     kept.flat[3] = False
-    found = np.asarray(mesh.continued(jnp.asarray(maps), jnp.asarray(kept)))
+    found = np.asarray(continued(mesh, maps, kept))
     around = np.asarray(mesh.untiled(mesh.around(mesh.tiles(jnp.asarray(found)))))
     hole = (slice(None), *np.unravel_index(3, kept.shape))
     if 1 not in kept.shape:
@@ -90,7 +96,7 @@ def test_continuation_is_close_to_the_harmonic_function():
     graph = scipy.sparse.csr_array((np.ones(row.size), (row, column)), shape=(cells.size,) * 2)
     laplace = (scipy.sparse.diags_array(graph.sum(axis=1)) - graph).tocsr()[~kept]
     exact = scipy.sparse.linalg.spsolve(laplace[:, ~kept].tocsc(), -laplace[:, kept] @ x[kept])
-    found = np.asarray(SphereMesh(NSIDE).continued(jnp.asarray(x), jnp.asarray(kept)))[~kept]
+    found = np.asarray(continued(SphereMesh(NSIDE), x, kept))[~kept]
     step = np.sqrt(np.mean((exact - x[kept].mean()) ** 2))
     assert np.sqrt(np.mean((found - exact) ** 2)) < 0.2 * step
 
@@ -98,12 +104,11 @@ def test_continuation_is_close_to_the_harmonic_function():
 def test_continuation_is_linear(mesh):
     maps, kept = map(jnp.asarray, random_maps(mesh))
 
-    @jax.jit
-    def continued(one):
-        return mesh.continued(one, kept)
+    def linear(one):
+        return continued(mesh, one, kept)
 
-    value, slope = jax.jvp(continued, (maps,), (maps[::-1],))
+    value, slope = jax.jvp(linear, (maps,), (maps[::-1],))
     np.testing.assert_allclose(slope, value[::-1], atol=1e-13)
-    (back,) = jax.vjp(continued, maps)[1](maps)
+    (back,) = jax.vjp(linear, maps)[1](maps)
     np.testing.assert_allclose(np.sum(back * maps[::-1]), np.sum(maps * slope), rtol=1e-11)
     assert np.all(np.asarray(back)[:, ~np.asarray(kept)] == 0.0)

@@ -1,5 +1,6 @@
 """Posteriors of the statistics of signals: of maps with noise, by their spectra."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -31,6 +32,7 @@ SEARCH = Search(
     plan=Plan(fields=64, pairs=4096, training=TRAINING),
     making=Making(max_iter=20),
 )
+ROUGH = dataclasses.replace(SEARCH, plan=dataclasses.replace(SEARCH.plan, fields=16))
 
 
 def inferred(**options):
@@ -91,8 +93,8 @@ def test_maps_have_statistics_of_draws(found):
     np.testing.assert_allclose(there, draws[:2], atol=0.3)
 
 
-def test_same_seed_same_draws(found):
-    again, other = inferred(), inferred(seed=2)
+def test_same_seed_same_draws():
+    found, again, other = (inferred(seed=seed, search=ROUGH) for seed in (1, 1, 2))
     np.testing.assert_array_equal(again.sample(4).vector, found.sample(4).vector)
     np.testing.assert_array_equal(found.sample(4).vector, found.sample(4).vector)
     assert np.max(np.abs(other.sample(4).vector - found.sample(4).vector)) > 1e-6
@@ -110,7 +112,11 @@ def test_a_mask_and_a_given_centre():
     data = np.where(np.arange(16) < 3, np.nan, DATA)
     reports = []
     found = inferred(
-        data=data, rounds=1, around=STATISTIC(SIGNAL), report=lambda *told: reports.append(told)
+        data=data,
+        rounds=1,
+        around=STATISTIC(SIGNAL),
+        search=ROUGH,
+        report=lambda *told: reports.append(told),
     )
     assert np.isfinite(found.mean.vector).all()
     assert [one[0] for one in reports] == [1]

@@ -1,5 +1,6 @@
 """What a mask on the sphere does to statistics, and that it is undone."""
 
+import equinox as eqx
 import healpy as hp
 import jax
 import jax.numpy as jnp
@@ -126,26 +127,37 @@ def test_power_outside_of_the_scales_is_unbiased(both):
         assert np.all(np.abs(change.mean(axis=0)) < 0.01 + 2.0 * error), order
 
 
+@eqx.filter_jit
+def _of_descent(statistic, fields):
+    """Statistics of one field, as a descent computes them."""
+    moments = statistic.moments(statistic.visible(fields))
+    return Statistics(statistic.normalised(moments, moments), statistic.layout).vector[0]
+
+
+@eqx.filter_jit
+def _map_drawn(statistic, colour, key):
+    """Maps of the field that `draw_vector` draws."""
+    return statistic.domain.seen(colour.fields(colour.draw(key, 1, jnp.float64)))
+
+
 def test_syntheses_see_what_maps_show(masked, plane_cut):
     """Statistics of a field in a descent are those of its map, whatever is under the mask."""
     alm = jnp.asarray(red_alm(LMAX, 3))[None, None]
     x = np.asarray(masked.domain.seen(alm))[0]
     phi = masked(x)
-    moments = masked.moments(masked.visible(alm))
-    found = Statistics(masked.normalised(moments, moments), masked.layout).vector[0]
-    np.testing.assert_allclose(found, phi.vector, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(_of_descent(masked, alm), phi.vector, rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(masked(np.where(plane_cut > 0.0, x, 1e3)).vector, phi.vector)
     colour = colour_of(masked, phi)
     key = jax.random.key(4)
     drawn = draw_vector(masked, colour, key, "float64", phi.values)
-    field = np.asarray(masked.domain.seen(colour.fields(colour.draw(key, 1, jnp.float64))))[0]
+    field = np.asarray(_map_drawn(masked, colour, key))[0]
     expected = masked(field, reference=phi).vector
     np.testing.assert_allclose(drawn, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_no_descent_moves_what_is_masked(masked, plane_cut):
     slope = np.asarray(
-        jax.grad(lambda maps: jnp.sum(masked(maps).vector))(
+        jax.jit(jax.grad(lambda maps: jnp.sum(masked(maps).vector)))(
             jnp.asarray(hp.alm2map(red_alm(LMAX, 5), NSIDE, lmax=LMAX))
         )
     )
