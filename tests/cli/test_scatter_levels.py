@@ -1,17 +1,26 @@
 """Samples that are made on coarser grids first."""
 
 import dataclasses
+from pathlib import Path
 
 import healpy as hp
 import numpy as np
 import pytest
 
 import skysift.experiment.scattering as runs
+import skysift.experiment.unmixing as unmixing
 from skysift.cli.app import main
 from skysift.experiment.canvas import Canvas
-from skysift.experiment.config import Edges, StatisticsExperiment, SynthesisExperiment
+from skysift.experiment.config import (
+    Edges,
+    StatisticsExperiment,
+    SynthesisExperiment,
+    UnmixingExperiment,
+)
 from skysift.experiment.fields import read_field
-from skysift.scattering import Covariance, Level, coarsened, synthesise
+from skysift.experiment.unmixing_data import Observed
+from skysift.scattering import Coarse, Covariance, Descent, Level, coarsened, separate, synthesise
+from skysift.store.run import Run
 
 QUICK = ["--orientations", "2", "--precision", "double", "--tolerance", "0.5"]
 
@@ -102,3 +111,87 @@ def test_wrong_levels(cloud, tmp_path, capsys):
     assert "levels: expected 1 or more, got 0" in capsys.readouterr().err
     assert main([*command, "--levels", "9"]) == 2
     assert "levels: expected 1 to 3 for 4 scales on (32, 32) cells" in capsys.readouterr().err
+
+
+@pytest.fixture
+def mixture(tmp_path, cloud, monkeypatch):
+    """A field with noise in two halves, with a mask, a template and two regions."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(7)
+    signal = np.load(cloud)
+    for name in ("one", "two"):
+        np.save(f"{name}.npy", signal + 0.5 * rng.standard_normal((32, 32)))
+        np.save(f"noise-{name}.npy", 0.5 * rng.standard_normal((10, 32, 32)))
+    np.save("template.npy", signal**2)
+    mask, left = np.ones((2, 32, 32))
+    mask[:4, :6] = 0.0
+    left[:, 16:] = 0.0
+    np.save("mask.npy", mask)
+    np.save("left.npy", left)
+    np.save("right.npy", 1.0 - left)
+    Path("list.yaml").write_text(
+        "- total\n- halves: {statistics: spectrum}\n- ancillary: {map: template.npy}\n"
+        "- large_scales: {below: 2}\n"
+    )
+
+
+@pytest.mark.usefixtures("mixture")
+def test_separation_on_coarser_grids_first(monkeypatch):
+    monkeypatch.setattr(unmixing, "write_unmixing_page", lambda path, *_, **__: path)
+    words = ["one.npy", "--contamination", "noise-one.npy", "--scales", "2", "--orientations", "2"]
+    words += ["--bins", "0", "--precision", "double", "--steps", "1", "--levels", "2"]
+    assert main(["scatter", "separate", *words, "-o", "run"]) == 0
+    (view,) = unmixing.stored_views(Run.open("run"))
+    data, noise = np.load("one.npy"), np.load("noise-one.npy")
+    unit = data.std()
+    coarse = Coarse(Covariance.plane((16, 16), 1, 2))
+    options = {"coarser": (coarse,), "descent": Descent(steps=1)}
+    found = separate(data / unit, noise / unit, Covariance.plane((32, 32), 2, 2), **options)
+    assert view.courses[0].losses["total"][0] == pytest.approx(found.history["total"][0])
+    np.testing.assert_allclose(view.signals, unit * found.maps, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.usefixtures("mixture")
+def test_constraints_on_a_coarser_grid():
+    experiment = UnmixingExperiment(
+        ("one.npy", "two.npy"),
+        halves=True,
+        mask="mask.npy",
+        regions=("left.npy", "right.npy"),
+        constraints="list.yaml",
+        contamination=("noise-one.npy", "noise-two.npy"),
+        scales=2,
+        orientations=2,
+        bins=4,
+        levels=2,
+    )
+    observed = Observed.of(experiment)
+    (coarse,) = observed.coarser()
+    fine, small = observed.statistic.domain, coarse.statistics.domain
+    assert small.shape == (16, 16)
+    kinds = [type(one).__name__ for one in coarse.constraints]
+    assert kinds == [type(one).__name__ for one in observed.constraints()]
+    assert kinds == ["Total", "Halves", "Ancillary", "LargeScales"]
+    assert coarse.constraints[3].below == observed.constraints()[3].below
+    template = observed.constraints()[2].map
+    np.testing.assert_allclose(coarse.constraints[2].map, coarsened(template, fine, small))
+    # Cells on the border of two regions count in neither.
+    weights = np.asarray(coarse.statistics.cells)
+    assert weights.shape == (2, 16, 16)
+    np.testing.assert_array_equal(weights.sum(axis=0)[:, [0, 8]], 0.0)
+    np.testing.assert_allclose(weights[0, :, 2:7], weights[0, 8, 4])
+    few = dataclasses.replace(experiment, levels=3)
+    with pytest.raises(ValueError, match="levels: expected 1 to 2 for 2 scales"):
+        Observed.of(few)
+
+
+@pytest.mark.usefixtures("mixture")
+def test_levels_that_a_region_does_not_allow():
+    region = np.zeros((32, 32))
+    region[8:24, 8:24] = 1.0
+    np.save("region.npy", region)
+    experiment = UnmixingExperiment(
+        ("one.npy",), regions=("region.npy",), contamination=("noise-one.npy",), scales=2, levels=2
+    )
+    with pytest.raises(ValueError, match=r"levels: expected 1 or fewer .* Say --levels 1"):
+        Observed.of(experiment).coarser()

@@ -200,7 +200,7 @@ def test_from_filtered_data_the_power_is_that_of_the_signal_at_once():
     start = np.asarray(STATISTIC.domain.seen(states[0].signal[1]))
     true, there, noisy = (power(one, one, 8, 17) for one in (SIGNAL, start, DATA))
     assert abs(there - true) < 0.3 * (noisy - true)
-    np.testing.assert_allclose(power(start, DATA, 8, 17), np.sqrt(there * noisy), rtol=0.1)
+    assert power(start, DATA, 8, 17) > 0.85 * np.sqrt(there * noisy)
     np.testing.assert_allclose(start.mean(), DATA.mean(), atol=0.1 * NOISE)
     assert max(states[0].losses[-1].values()) > max(states[-1].losses[-1].values())
 

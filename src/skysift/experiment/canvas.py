@@ -13,6 +13,7 @@ from skysift.experiment.config import Edges, Family, StatisticsExperiment
 from skysift.experiment.fields import Field
 from skysift.experiment.text import plain
 from skysift.scattering.companions import Pdf, PowerSpectrum
+from skysift.scattering.domain import AbstractDomain
 from skysift.scattering.families import WPH, WST, Covariance
 from skysift.scattering.statistic import AbstractStatistic
 
@@ -116,6 +117,10 @@ class Canvas:
     def cut(self, maps: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """Maps without their margin."""
         return maps[(..., *(slice(0, size) for size in self.cells))]
+
+    def domain(self, channels: int = 1) -> AbstractDomain:
+        """Where maps that are seen together are."""
+        return self.spectrum(2, channels).domain
 
     def statistic(
         self,

@@ -322,12 +322,14 @@ class UnmixingExperiment(StatisticsExperiment):
         bins: of the power spectrum, which is constrained besides the family; 0 for none.
         draws: of the contamination, at most.
         restarts: number of solutions.
-        begin: where the first of them starts: data or noise.
+        begin: where the first of them starts: data, filtered or noise.
         steps: of each solution, at most.
         batch: draws against which the signal moves in one step; 0 to hold fixed in it what the
             contamination adds.
         tolerance: loss of every constraint at which to stop; that of the true signal is 1, and of
             what stops there part of the contamination is left.
+        levels: number of grids, each with half the cells of the next along an axis, on which the
+            signal is moved first.
     """
 
     kind: ClassVar[str] = "scatter separate"
@@ -344,6 +346,7 @@ class UnmixingExperiment(StatisticsExperiment):
     steps: int = Descent.steps
     batch: int = Descent.batch
     tolerance: float = Descent.tolerance
+    levels: int = 1
 
 
 Experiment = (

@@ -122,6 +122,7 @@ def unmix(experiment: UnmixingExperiment, folder: Path, watch: Watch = UNWATCHED
                     batch=experiment.batch,
                     tolerance=experiment.tolerance,
                 ),
+                coarser=observed.coarser(),
                 begin=experiment.begin,
                 draws=experiment.draws,
                 restarts=experiment.restarts,

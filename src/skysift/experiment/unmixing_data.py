@@ -18,8 +18,10 @@ from skysift.experiment.memory import Memory
 from skysift.experiment.scattering import deviation
 from skysift.experiment.wanted import Part, Wanted, Workshop, read_wanted
 from skysift.scattering.mixture import Mixture
+from skysift.scattering.regrid import coarsened
 from skysift.scattering.separation.constraints import Constraint
 from skysift.scattering.separation.contamination import AbstractContamination
+from skysift.scattering.separation.separate import Coarse
 from skysift.scattering.statistic import AbstractStatistic
 from skysift.store.fits import Precision
 
@@ -43,6 +45,7 @@ def require_possible(experiment: UnmixingExperiment) -> None:
         ("steps", 1, "--steps 30"),
         ("batch", 0, "--batch 0"),
         ("bins", 0, "--bins 12"),
+        ("levels", 1, "--levels 1"),
     ):
         value = getattr(experiment, name)
         if value < least:
@@ -67,6 +70,7 @@ class Observed:
         weights: of the regions, `None` where there are none.
         statistic: of the data.
         wanted: constraints as they were said.
+        finest: grid of the files, where this one has fewer cells.
     """
 
     experiment: UnmixingExperiment
@@ -77,6 +81,7 @@ class Observed:
     weights: Float[np.ndarray, "region ..."] | None
     statistic: AbstractStatistic
     wanted: tuple[Wanted, ...]
+    finest: Canvas | None = None
 
     @staticmethod
     def of(experiment: UnmixingExperiment) -> Observed:
@@ -98,7 +103,8 @@ class Observed:
                 dataclasses.replace(one, values=0.5 * (one.values + other.values))
                 for one, other in zip(*halves, strict=True)
             )
-        canvas = Canvas.of(experiment, fields[0])
+        canvas = Canvas.of(experiment, fields[0], 2 ** (experiment.levels - 1))
+        canvas.coarser(experiment.levels - 1)
         single = experiment.precision is Precision.SINGLE
         scale = np.array([deviation(field.values, single) for field in fields])
         weights = _regions(experiment, fields[0], canvas)
@@ -172,6 +178,7 @@ class Observed:
                 "constraints: expected data in two halves for halves, got whole ones. Give a file "
                 "for each half, and say --halves."
             )
+        finest = self.finest or self.canvas
         workshop = Workshop(
             own=self.statistic,
             channels=len(self.fields),
@@ -179,9 +186,41 @@ class Observed:
             statistic=self._made,
             as_data=self._beside,
             scale=self.scale,
-            waves=max(self.canvas.shape) / max(self.canvas.cells),
+            waves=max(finest.shape) / max(finest.cells),
         )
         return tuple(workshop.constraint(one) for one in self.wanted)
+
+    def coarser(self) -> tuple[Coarse, ...]:
+        """What the signal has to satisfy on coarser grids, the fewest cells first.
+
+        Raises:
+            ValueError: for more levels than what is not masked allows.
+        """
+        found: list[Coarse] = []
+        for count in range(1, self.experiment.levels):
+            try:
+                small = self._coarse(self.canvas.coarser(count))
+                found.insert(0, Coarse(small.statistic, small.constraints()))
+            except ValueError as error:
+                raise ValueError(
+                    f"levels: expected {count} or fewer for these data, got "
+                    f"{self.experiment.levels}: {error} Say --levels {count}."
+                ) from error
+        return tuple(found)
+
+    def _coarse(self, canvas: Canvas) -> Observed:
+        """The same with fewer cells, but for the maps."""
+        weights = None
+        if self.weights is not None:
+            # A cell has no weight if any part of it has none.
+            some = np.where(self.weights > 0.0, self.weights, np.nan)
+            each = [coarsened(one, self.canvas.domain(), canvas.domain()) for one in some]
+            weights = np.clip(np.nan_to_num(np.stack(each)), 0.0, None)
+        own = self.experiment
+        statistic = _statistic(canvas, _parts(own), len(self.fields), own.bins, weights)
+        return dataclasses.replace(
+            self, canvas=canvas, weights=weights, statistic=statistic, finest=self.canvas
+        )
 
     def memory(self) -> Memory:
         """That the separation will take."""
@@ -204,7 +243,10 @@ class Observed:
         single = self.experiment.precision is Precision.SINGLE
         values = field.values / deviation(field.values, single)
         # The margin is no part of the sky; there the data are missing as well.
-        return self.canvas.framed(values.astype(self.maps.dtype))
+        if self.finest is None:
+            return self.canvas.framed(values.astype(self.maps.dtype))
+        framed = self.finest.framed(values.astype(self.maps.dtype))
+        return coarsened(framed, self.finest.domain(), self.canvas.domain())
 
 
 _PAIRED = ("halves", "independent", "ancillary")
