@@ -18,6 +18,10 @@ from skysift.scattering.sphere.gauss_legendre import GaussLegendre
 from skysift.scattering.sphere.moduli import Window, gaussian_moduli
 from skysift.scattering.weights import LEAKAGE, checked_weights, margin, normalised
 
+_RESTORED = 0.4
+"""Part of the power lost on masked cells that their continuation gives back: with 0, S2 of the
+finest scale is 1.0 to 1.2 % high, with more the fourth moments of the coarse ones are low
+(`benchmarks/validation/scattering_masks.py`)."""
 _CORRELATED = 0.3
 """Correlation of parts from which their product is known from few draws."""
 
@@ -27,8 +31,8 @@ class SphereWeights(eqx.Module):
 
     A wavelet near a mask has lost a part of its power. The margins keep the part small, and the
     coefficients of each place are divided by the root of what is left of a field that is white in
-    the band. Band powers of weighted moduli are divided by what the weights do to those of moduli
-    that are white near the band (`band_factors`).
+    the band and continued into masked cells. Band powers of weighted moduli are divided by what the
+    weights do to those of moduli that are white near the band (`band_factors`).
 
     Args:
         cells: `(region, cell)` as given, HEALPix RING, zero on masked cells.
@@ -143,7 +147,8 @@ def sphere_weights(
         scales.append(weights)
         seen = _seen(masked, domain.lmax, energy, grid)
         counts = np.any(weights > 0.0, axis=0)
-        gains.append(np.where(counts, (1.0 - np.minimum(seen, LEAKAGE)) ** -0.5, 1.0))
+        lost = (1.0 - _RESTORED) * np.minimum(seen, LEAKAGE)
+        gains.append(np.where(counts, (1.0 - lost) ** -0.5, 1.0))
         taper = margins(domain, np.sqrt(cells), energy, grid)
         tapers.append(taper / np.max(taper, axis=-1, keepdims=True))
         weighed.append((_harmonics(tapers[-1], grid), grid.lmax))
