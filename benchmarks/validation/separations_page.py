@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from separations_measures import BURIED, CLEAR
+from separations_mixtures import Mixture
 from syntheses import mollweide
 
+WORDS = {"data": "the data", "filtered": "data filtered to the power of the signal"}
 COLOURS = {"separated": "C1", "data": "0.6", "Wiener": "C0", "pywph": "C2"}
 
 
@@ -18,7 +21,7 @@ def kinds_of(trials: list[dict]) -> list[str]:
     return [kind for kind in trials[0]["structure"] if kind != "own"]
 
 
-def mean_and_error(values: list) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_error(values: list | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over trials and its standard error, NaN for a single one."""
     stacked = np.array(values)
     if len(stacked) < 2:
@@ -37,39 +40,48 @@ def transition(trials: list[dict], channel: str) -> float:
     return float(np.exp(np.interp(0.5, correlation[pair][::-1], np.log(snr[pair])[::-1])))
 
 
-def picture(result: dict, maps: dict, kept: np.ndarray, name: str, path: Path) -> None:
-    """Maps of the first trial, spectra over the true one, and correlations with the truth."""
-    channels, trials = result["channels"], result["trials"]
-    figure = Figure(figsize=(14, 3.0 * len(channels) + 3.2), layout="constrained")
-    rows = figure.subfigures(2, 1, height_ratios=[3.0 * len(channels), 3.2])
-    grid = rows[0].subplots(len(channels), 4, squeeze=False)
+def image_of_maps(maps: dict[str, np.ndarray], mixture: Mixture, path: Path) -> None:
+    """Maps of one trial."""
+    channels = mixture.channels
+    figure = Figure(figsize=(14, 3.0 * len(channels)), layout="constrained")
+    grid = figure.subplots(len(channels), 4, squeeze=False)
     titles = ("truth", "data", "separated", "Wiener")
     for row, number, channel in zip(grid, range(len(channels)), channels, strict=True):
         low, high = np.percentile(maps["truth"][number], [0.5, 99.5])
         for axes, title in zip(row, titles, strict=True):
-            image = np.where(kept, maps[title][number], np.nan)
+            image = np.where(mixture.kept, maps[title][number], np.nan)
             image = image if image.ndim == 2 else mollweide(image)
             axes.imshow(image, vmin=low, vmax=high, cmap="inferno", origin="lower")
             axes.set_title(f"{channel}: {title}", fontsize=10)
             axes.set_axis_off()
-    left, right = rows[1].subplots(1, 2)
+    figure.savefig(path, dpi=90)
+
+
+def image_of_spectra(result: dict, path: Path) -> None:
+    """Spectra over the true one, and correlations with the truth."""
+    channels, trials = result["channels"], result["trials"]
+    figure = Figure(figsize=(14, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for number, channel in enumerate(channels):
         snr = np.mean([one[channel]["snr"] for one in trials], axis=0)
+        style = ("-", "--")[number]
         for kind in kinds_of(trials):
-            line = {"color": COLOURS[kind], "linestyle": ("-", "--")[number], "marker": "."}
+            line = {"color": COLOURS[kind], "linestyle": style, "marker": "."}
             for axes, what in ((left, "ratio"), (right, "correlation")):
                 mean, error = mean_and_error([one[channel][kind][what] for one in trials])
                 axes.errorbar(snr, mean, error, label=f"{channel}: {kind}", **line)
-        right.axvline(transition(trials, channel), color="C1", linestyle=("-", "--")[number], lw=1)
+        possible = np.mean([one[channel]["error"] for one in trials], axis=0) / np.sqrt(len(trials))
+        for side in (-1.0, 1.0):
+            left.plot(snr, 1.0 + side * possible, color="k", linestyle=style, lw=0.7)
+        right.axvline(transition(trials, channel), color="C1", linestyle=style, lw=1)
     for axes, label in ((left, "power over the true one"), (right, "correlation with the truth")):
         axes.set(xscale="log", xlabel="signal-to-noise of the octave, in power", ylabel=label)
         axes.invert_xaxis()
         axes.axvline(0.1, color="0.8", zorder=0)
-    left.set(yscale="log")
+    left.set(yscale="log", ylim=(0.04, 100.0))
     left.axhspan(0.9, 1.1, color="0.9", zorder=0)
     right.axhline(0.5, color="0.8", zorder=0)
     right.legend(fontsize=8)
-    figure.suptitle(f"{name}: places are recovered left of the orange line, statistics beyond it")
     figure.savefig(path, dpi=90)
 
 
@@ -77,14 +89,44 @@ def page(results: dict[str, dict]) -> str:
     """The validation page."""
     lines = ["# Statistical separations with a known truth", ""]
     lines += [f"Written by `benchmarks/validation/separations.py` on {platform.machine()},"]
-    lines += [f"{len(os.sched_getaffinity(0))} cores shared with other work. Powers over the true"]
-    lines += ["one and correlations with the truth are of octaves, the highest of each channel"]
-    lines += ["last: means over trials with other contaminations, and their standard errors. The"]
-    lines += ["Wiener filter knows the true spectra."]
+    lines += [
+        f"{len(os.sched_getaffinity(0))} core(s) shared with other work: seconds are those of"
+    ]
+    lines += ["the processor, with compilation in the first trial of a run. Numbers are means over"]
+    lines += ["trials, each with a contamination of its own, and their standard errors."]
+    lines += ["", "Powers over the true one and correlations with the truth are of octaves, the"]
+    lines += ["highest of each channel last. What the data of one trial can tell of the power is"]
+    lines += ["limited: the power of the data less the mean power of the known contaminations"]
+    lines += ["(`debiased`) is right on average, and scatters over contaminations as in the column"]
+    lines += [
+        "`possible`. The column beside it is the scatter of the separated power about the true"
+    ]
+    lines += ["one. `less debiased` is the difference of the two in the same trials, in which the"]
+    lines += [
+        "chance of the contamination cancels: it tells the bias of the separation itself. The"
+    ]
+    lines += ["Wiener filter knows the true spectra. In the pictures black lines are the standard"]
+    lines += ["errors that are possible, and orange lines where places are no longer recovered."]
+    lines += [
+        "",
+        "Offsets of the scattering statistics are in units of the scatter of Gaussian fields",
+    ]
+    lines += [
+        "of the true spectrum, rms over the numbers of an order: of one trial; of the mean over"
+    ]
+    lines += [
+        "trials, without what its standard error explains; and, in brackets, of the mean over"
+    ]
+    lines += ["its standard error, which is 1 without a bias. `own` is the scatter of the truth's"]
+    lines += [
+        "parts, over the root of their number. Buried numbers have a scale of a signal-to-noise"
+    ]
+    lines += ["below about 0.1, clear ones have not."]
     for name, one in results.items():
         lines += ["", f"## {name[0].upper()}{name[1:]}", ""]
         lines += [*descents(one), *powers(one), *offsets(one["trials"])]
-        lines += ["", f"![Maps and spectra](separations-{slug(name)}.png)"]
+        lines += ["", f"![Maps](separations-{slug(name)}-maps.png)"]
+        lines += ["", f"![Spectra](separations-{slug(name)}.png)"]
     lines += ["", "Repeat with `python benchmarks/validation/separations.py --data DATA`.", ""]
     return "\n".join(lines)
 
@@ -92,19 +134,23 @@ def page(results: dict[str, dict]) -> str:
 def descents(result: dict) -> list[str]:
     """Lines on times, steps and losses."""
     trials = result["trials"]
-    seconds = " and ".join(f"{trial['seconds']:.0f}" for trial in trials)
+    seconds = ", ".join(f"{trial['seconds of cpu']:.0f}" for trial in trials)
     steps = ", ".join(
         f"{len(next(iter(trial['losses'].values()))) - 1} ({trial['status']})" for trial in trials
     )
-    lines = [f"{result['draws']} draws; {seconds} s; steps: {steps}."]
+    begun = " or ".join(sorted({WORDS[trial["begin"]] for trial in trials}))
+    lines = [f"{result['draws']} draws, from {begun}."]
+    lines += [f"Trials: {len(trials)}, of {seconds} s; steps: {steps}."]
     if "seconds of pywph" in trials[0]:
-        seconds = " and ".join(f"{trial['seconds of pywph']:.0f}" for trial in trials)
+        seconds = " and ".join(
+            f"{trial['seconds of pywph']:.0f}" for trial in trials if "seconds of pywph" in trial
+        )
         lines += [f"pywph (5 new draws in each evaluation, 40 iterations at most): {seconds} s."]
-    lines += ["", "| constraint | loss at the end | loss of the truth |", "| --- | --- | --- |"]
+    lines += ["", "| constraint | loss at the end | loss of the truth |", "| --- | ---: | ---: |"]
     for key in trials[0]["losses"]:
-        ends = ", ".join(f"{trial['losses'][key][-1]:.2f}" for trial in trials)
-        true = ", ".join(f"{trial['losses of the truth'][key]:.2f}" for trial in trials)
-        lines += [f"| {key} | {ends} | {true} |"]
+        end = np.mean([trial["losses"][key][-1] for trial in trials])
+        true = np.mean([trial["losses of the truth"][key] for trial in trials])
+        lines += [f"| {key} | {end:.2f} | {true:.2f} |"]
     return lines
 
 
@@ -112,23 +158,26 @@ def powers(result: dict) -> list[str]:
     """Lines on powers and correlations in octaves."""
     trials, channels = result["trials"], result["channels"]
     kinds = kinds_of(trials)
-    lines = ["", f"| | signal-to-noise | power: {', '.join(kinds)} | correlation |"]
-    lines += ["| --- | ---: | --- | --- |"]
+    others = ", ".join(kinds[1:])
+    lines = ["", "| | signal-to-noise | power | less debiased | scatter | possible |"]
+    lines[-1] += f" power: {others} | correlation: {', '.join(kinds)} |"
+    lines += ["| --- | ---: | ---: | ---: | ---: | ---: | --- | --- |"]
     for channel in channels:
-        snr = np.mean([trial[channel]["snr"] for trial in trials], axis=0)
+        rows = [trial[channel] for trial in trials]
+        own = np.array([row["separated"]["ratio"] for row in rows])
+        power = mean_and_error(own)
+        against = mean_and_error(own - np.array([row["debiased"] for row in rows]))
+        scatter = np.sqrt(np.mean((own - 1.0) ** 2, axis=0))
+        snr, possible = (np.mean([row[what] for row in rows], axis=0) for what in ("snr", "error"))
         for number, ratio in enumerate(snr):
             low, high = result["edges"][number : number + 2]
-            cells = []
-            for what in ("ratio", "correlation"):
-                each = [
-                    mean_and_error([trial[channel][kind][what][number] for trial in trials])
-                    for kind in kinds
-                ]
-                first = f"{each[0][0]:.2f}"
-                if len(trials) > 1:
-                    first += f" ± {each[0][1]:.2f}"
-                cells.append(", ".join([first, *(f"{mean:.2f}" for mean, _ in each[1:])]))
-            lines += [f"| {channel}, {low:.0f} to {high:.0f} | {ratio:.2g} | {' | '.join(cells)} |"]
+            cells = [f"{channel}, {low:.0f} to {high:.0f}", f"{ratio:.2g}"]
+            cells += [_told(*power, number), _told(*against, number)]
+            cells += [f"{scatter[number]:.2f}", f"{possible[number]:.2f}"]
+            for what, names in (("ratio", kinds[1:]), ("correlation", kinds)):
+                each = [np.mean([row[kind][what][number] for row in rows]) for kind in names]
+                cells.append(", ".join(f"{one:.2f}" for one in each))
+            lines += [f"| {' | '.join(cells)} |"]
     where = {channel: transition(trials, channel) for channel in channels}
     found = [f"{at:.2g} ({channel})" for channel, at in where.items() if np.isfinite(at)]
     if found:
@@ -137,19 +186,39 @@ def powers(result: dict) -> list[str]:
     return lines
 
 
+def _told(mean: np.ndarray, error: np.ndarray, number: int) -> str:
+    """A mean and its standard error, if there is one."""
+    shown = f"{mean[number]:.2f}"
+    return shown if np.isnan(error[number]) else f"{shown} ± {error[number]:.2f}"
+
+
 def offsets(trials: list[dict]) -> list[str]:
     """Lines on the statistics of each order."""
-    lines = ["", "Rms offset of the statistics of each order from those of the truth, in units"]
-    lines += ["of the scatter of Gaussian fields of its spectrum; `own` is the scatter of the"]
-    lines += ["truth's parts, over the root of their number:", ""]
-    orders = list(trials[0]["structure"]["separated"])
-    lines += [f"| | {' | '.join(orders)} |", "| --- |" + " ---: |" * len(orders)]
-    for kind in (*kinds_of(trials), "own"):
-        rows = [trial["structure"][kind] for trial in trials]
-        if rows[0]:
-            numbers = [f"{np.mean([row[order] for row in rows]):.2f}" for order in orders]
-            lines += [f"| {kind} | {' | '.join(numbers)} |"]
+    kinds = kinds_of(trials)
+    lines = ["", f"| | {' | '.join(kinds)} | own |", "| --- |" + " ---: |" * (len(kinds) + 1)]
+    first = trials[0]["structure"]
+    for part in (CLEAR, BURIED):
+        for order in first["separated"]:
+            if part not in first["separated"][order]:
+                continue
+            cells = [
+                _bias([one["structure"][kind][order][part] for one in trials]) for kind in kinds
+            ]
+            own = first["own"].get(order) if part == CLEAR else None
+            cells.append("" if own is None else f"{own:.2f}")
+            lines += [f"| {order}, {part} | {' | '.join(cells)} |"]
     return lines
+
+
+def _bias(each: list[list[float]]) -> str:
+    """Rms offset of a trial, of the mean over trials, and of that over its standard error."""
+    values = np.array(each)
+    shown = f"{np.sqrt(np.mean(values**2)):.2f}"
+    if len(values) < 2:
+        return shown
+    mean, square = values.mean(axis=0), values.var(axis=0, ddof=1) / len(values)
+    bias = np.sqrt(max(np.mean(mean**2 - square), 0.0))
+    return f"{shown}; {bias:.2f} ({np.sqrt(np.mean(mean**2) / np.mean(square)):.1f})"
 
 
 def slug(name: str) -> str:

@@ -1,0 +1,165 @@
+"""What `separations.py` measures of a separated signal, beside what is possible."""
+
+from __future__ import annotations
+
+import healpy as hp
+import numpy as np
+from separations_mixtures import Mixture
+
+from skysift.scattering.generative.gaussian import colour_of
+from skysift.scattering.generative.objective import sampling_deviation
+
+CLEAR, BURIED = "clear", "buried"
+NUMBERS = 300
+
+
+def cross_powers(a: np.ndarray, b: np.ndarray, mixture: Mixture) -> np.ndarray:
+    """Cross power of two maps in octaves, the coarsest first.
+
+    On the plane cells that do not count and those near them are faded out.
+    """
+    if a.ndim == 1:
+        power = hp.anafast(a, b, iter=1, lmax=mixture.top)
+        number, multiplicity = np.arange(power.size), 2.0 * np.arange(power.size) + 1.0
+    else:
+        window = np.ones(a.shape)
+        if not mixture.kept.all():
+            taper = np.sin(np.pi * (np.arange(a.shape[0]) + 0.5) / a.shape[0]) ** 2
+            window = taper[:, None] * taper
+        modes = [np.fft.fft2(window * (one - one.mean()), norm="forward") for one in (a, b)]
+        power = (modes[0] * np.conj(modes[1])).real.ravel()
+        axes = [np.fft.fftfreq(cells, 1.0 / cells) for cells in a.shape]
+        number = np.hypot(*np.meshgrid(*axes, indexing="ij")).ravel()
+        multiplicity = np.ones(power.size)
+    edges = octaves(mixture.top)
+    which = np.digitize(number, edges) - 1
+    weigh = [np.sum((power * multiplicity)[which == one]) for one in range(len(edges) - 1)]
+    total = [np.sum(multiplicity[which == one]) for one in range(len(edges) - 1)]
+    return np.array(weigh) / np.array(total)
+
+
+def octaves(top: int) -> np.ndarray:
+    """Edges of bins of one octave up to a wave number or multipole."""
+    return np.array([top / 2.0**n for n in range(int(np.log2(top / 2.0)), -1, -1)])
+
+
+def wiener(mixture: Mixture) -> np.ndarray:
+    """The data through the filter of the true spectra, channel by channel."""
+    noise, top = mixture.whole - mixture.truth, mixture.top
+    edges = octaves(top)
+    centre = np.sqrt(edges[1:] * edges[:-1])
+    filtered = []
+    for data, signal, dirt in zip(mixture.whole, mixture.truth, noise, strict=True):
+        a, b = (cross_powers(one, one, mixture) for one in (signal, dirt))
+        gain = a / (a + b)
+        if data.ndim == 1:
+            curve = np.interp(np.arange(top + 1), centre, gain)
+            modes = hp.almxfl(hp.map2alm(data, lmax=top), curve)
+            filtered.append(hp.alm2map(modes, hp.get_nside(data), lmax=top))
+        else:
+            axes = [np.fft.fftfreq(cells, 1.0 / cells) for cells in data.shape]
+            number = np.hypot(*np.meshgrid(*axes, indexing="ij"))
+            modes = np.fft.fft2(data) * np.interp(number, centre, gain)
+            filtered.append(np.fft.ifft2(modes).real)
+    return np.stack(filtered)
+
+
+def shown(mixture: Mixture, maps: np.ndarray) -> np.ndarray:
+    """Maps as statistics take them: without an axis for a single channel."""
+    return np.squeeze(maps, axis=-3) if len(mixture.channels) == 1 else maps
+
+
+def powers(
+    mixture: Mixture, maps: dict[str, np.ndarray], draws: np.ndarray
+) -> dict[str, dict[str, object]]:
+    """Powers over the true ones and correlations with the truth, of the octaves of each channel.
+
+    Beside them stands what the data can tell of the power: `debiased` is the power of the data
+    less the mean of that of the known contaminations, and `error` the standard deviation of the
+    same over other contaminations of the same truth.
+
+    Args:
+        mixture: of which the truth is known.
+        maps: of each kind.
+        draws: of the contamination `(draw, channel, *cells)`.
+    """
+    noise = mixture.whole - mixture.truth
+    others = draws if mixture.others is None else mixture.others
+    rows: dict[str, dict[str, object]] = {}
+    for channel, name in enumerate(mixture.channels):
+        signal = mixture.truth[channel]
+        own, dirt, whole = (
+            cross_powers(one, one, mixture)
+            for one in (signal, noise[channel], mixture.whole[channel])
+        )
+        known = np.mean([cross_powers(one, one, mixture) for one in draws[:, channel]], axis=0)
+        mixed = [signal + one[channel] for one in others]
+        possible = np.array([cross_powers(one, one, mixture) for one in mixed]) / own
+        # The mean power of what is known of the contamination is uncertain as well.
+        error = possible.std(axis=0, ddof=1) * np.sqrt(1.0 + 1.0 / mixture.known)
+        rows[name] = {
+            "snr": (own / dirt).tolist(),
+            "debiased": ((whole - known) / own).tolist(),
+            "error": error.tolist(),
+        }
+        for kind, values in maps.items():
+            there = cross_powers(values[channel], values[channel], mixture)
+            both = cross_powers(values[channel], signal, mixture)
+            rows[name][kind] = {
+                "ratio": (there / own).tolist(),
+                "correlation": (both / np.sqrt(there * own)).tolist(),
+            }
+    return rows
+
+
+def structure(mixture: Mixture, maps: dict[str, np.ndarray]) -> dict[str, dict]:
+    """Offsets of the statistics from those of the truth, over the scatter of Gaussian fields.
+
+    The scatter is that over Gaussian fields of the true powers, and amplitudes are the truth's.
+    Of each order there are the offsets of numbers all of whose scales have a signal-to-noise of
+    0.1 or more, and of the others, at most `NUMBERS` of each, evenly chosen.
+
+    Returns:
+        For each kind of maps the offsets; as `own` the rms scatter of the truth itself in these
+        units, told from its parts.
+    """
+    statistic = mixture.statistic
+    true = statistic(shown(mixture, mixture.truth))
+    colour = colour_of(statistic, true)
+    deviation = sampling_deviation(statistic, true, colour, np.random.SeedSequence(0))
+    numbers = {}
+    for kind, values in maps.items():
+        there = statistic(shown(mixture, values.astype(np.float32)), reference=true)
+        numbers[kind] = np.asarray(there.vector) - np.asarray(true.vector)
+    parts = None if mixture.parts is None else mixture.parts(shown(mixture, mixture.truth))
+    offsets: dict[str, dict] = {kind: {} for kind in (*maps, "own")}
+    for table, here in zip(true.layout.tables, true.layout.slices, strict=True):
+        scales = [table.column(axis) for axis in table.axes if axis.startswith("scale")]
+        if not scales:
+            continue
+        order, unit = table.order.value, deviation[here]
+        clear = np.all(np.stack(scales) >= mixture.finest, axis=0)
+        clear = np.tile(clear, 2 if table.complex else 1)
+        for kind, offset in numbers.items():
+            offsets[kind][order] = {
+                part: _some(offset[here][which] / unit[which])
+                for part, which in (
+                    (CLEAR, clear & (unit > 0.0)),
+                    (BURIED, ~clear & (unit > 0.0)),
+                )
+                if which.any()
+            }
+        if parts is not None:
+            of_parts = np.stack(
+                [np.asarray(parts.select(table.order, region=one).vector) for one in range(4)]
+            )
+            scatter = of_parts.std(axis=0, ddof=1) / np.sqrt(len(of_parts))
+            ratio = scatter[clear & (unit > 0.0)] / unit[clear & (unit > 0.0)]
+            offsets["own"][order] = float(np.sqrt(np.mean(ratio**2)))
+    return offsets
+
+
+def _some(values: np.ndarray) -> list[float]:
+    """Some of many numbers, evenly chosen."""
+    which = np.unique(np.linspace(0, values.size - 1, NUMBERS).astype(int))
+    return [round(float(one), 2) for one in values[which]]
