@@ -99,7 +99,9 @@ def test_most_levels(shape, settings, most, tmp_path):
     family = StatisticsExperiment.family
     finest = canvas.statistic(family).domain
     for halvings in range(1, most):
-        domain = canvas.coarser(halvings).statistic(family).domain
+        coarser = canvas.coarser(halvings)
+        domain = coarser.statistic(family).domain
+        assert coarser.shape == domain.cell_shape
         assert finest.size > domain.size
     with pytest.raises(ValueError, match=f"levels: expected 1 to {most} for .* --levels {most}"):
         canvas.coarser(most)

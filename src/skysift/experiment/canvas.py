@@ -81,14 +81,15 @@ class Canvas:
                 f"{halvings + 1}. Say --levels {most}."
             )
         factor = 2**halvings
-        return Canvas(
-            tuple(math.ceil(size / factor) for size in self.cells),
-            tuple(size // factor for size in self.shape),
-            None if self.nside is None else self.nside // factor,
-            None if self.scales is None else self.scales - halvings,
-            self.orientations,
-            None if self.lmax is None else self.lmax // factor,
-        )
+        scales = None if self.scales is None else self.scales - halvings
+        if self.nside is not None:
+            nside = self.nside // factor
+            lmax = None if self.lmax is None else self.lmax // factor
+            cells = (12 * nside**2,)
+            return Canvas(cells, cells, nside, scales, self.orientations, lmax)
+        cells = tuple(math.ceil(size / factor) for size in self.cells)
+        shape = tuple(size // factor for size in self.shape)
+        return Canvas(cells, shape, None, scales, self.orientations, None)
 
     @property
     def _scales(self) -> int:
