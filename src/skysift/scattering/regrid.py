@@ -6,7 +6,6 @@ import equinox as eqx
 import healpy as hp
 import jax.numpy as jnp
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Array, Bool, Float, Inexact
 
 from skysift.grid import masked_to_nan
@@ -120,5 +119,7 @@ def _overlapping(
     if isinstance(domain, Sphere) and isinstance(coarser, Sphere):
         return hp.ud_grade(cells.astype(float), coarser.nside) > 0.0
     ratio = domain.cell_shape[0] // coarser.cell_shape[0]
-    near = scipy.ndimage.maximum_filter(cells, 2 * (ratio // 2) + 1, mode="wrap")
-    return near[(slice(None, None, ratio),) * cells.ndim]
+    for axis in range(cells.ndim):
+        near = range(-(ratio // 2), ratio // 2 + 1)
+        cells = np.any([np.roll(cells, offset, axis) for offset in near], axis=0)
+    return cells[(slice(None, None, ratio),) * cells.ndim]
