@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import skysift.report.ensemble
@@ -48,3 +49,14 @@ def session(tmp_path_factory) -> Session:
         sweep = ["--sweep", "patches.beta_dust=kmeans:2,5", "--seeds", "0:3"]
         assert main([*separate, *fixed, *sweep, "-o", str(made.sets)]) == 0
     return made
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory):
+    """A field with structure, of 32 x 32 cells."""
+    rng = np.random.default_rng(3)
+    k = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32)[None, :])
+    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((32, 32))) * np.exp(-20.0 * k**2))
+    path = tmp_path_factory.mktemp("cloud") / "cloud.npy"
+    np.save(path, np.exp(2.0 * field / field.std()))
+    return path

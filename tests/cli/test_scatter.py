@@ -20,17 +20,6 @@ LOOSE = [*SMALL, "--tolerance", "0.3"]
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    """A field with structure, of 32 x 32 cells."""
-    rng = np.random.default_rng(3)
-    k = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32)[None, :])
-    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((32, 32))) * np.exp(-20.0 * k**2))
-    path = tmp_path_factory.mktemp("cloud") / "cloud.npy"
-    np.save(path, np.exp(2.0 * field / field.std()))
-    return path
-
-
-@pytest.fixture(scope="module")
 def sky(tmp_path_factory):
     """A map of nside 8 with some cells missing, and a mask."""
     rng = np.random.default_rng(4)

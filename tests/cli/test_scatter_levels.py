@@ -25,17 +25,6 @@ from skysift.store.run import Run
 QUICK = ["--orientations", "2", "--precision", "double", "--tolerance", "0.5"]
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    """A field with structure, of 32 x 32 cells."""
-    rng = np.random.default_rng(3)
-    k = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32)[None, :])
-    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((32, 32))) * np.exp(-20.0 * k**2))
-    path = tmp_path_factory.mktemp("cloud") / "cloud.npy"
-    np.save(path, np.exp(2.0 * field / field.std()))
-    return path
-
-
 def test_coarser_grids_first(cloud, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "write_scattering_page", lambda path, *_, **__: path)
     command = ["scatter", "synthesise", str(cloud), "--scales", "3", "--levels", "2", *QUICK]

@@ -104,7 +104,7 @@ class Observed:
                 for one, other in zip(*halves, strict=True)
             )
         canvas = Canvas.of(experiment, fields[0], 2 ** (experiment.levels - 1))
-        canvas.coarser(experiment.levels - 1)
+        canvas.coarser(experiment.levels - 1)  # refuses more levels than there can be
         single = experiment.precision is Precision.SINGLE
         scale = np.array([deviation(field.values, single) for field in fields])
         weights = _regions(experiment, fields[0], canvas)
