@@ -244,7 +244,7 @@ def sphere_covariance(
     scales: int,
     grids: list[Legendre],
     order: int = 4,
-    directions: int = 5,
+    directions: int = 6,
     harmonics: int = 4,
 ) -> Found:
     """Scattering covariance of fields on the sphere, not normalised, of all pairs of parts.

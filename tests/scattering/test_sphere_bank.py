@@ -54,7 +54,7 @@ def test_directional_profile_of_a_plane_wave():
     theta, _ = bank.grid(1).directions()
     equator = np.abs(theta - np.pi / 2) < np.abs(theta - np.pi / 2).min() + 1e-6
     envelope = np.hypot(real, imaginary)[:, equator].mean(axis=1)
-    chi = np.arange(5) * np.pi / 5
+    chi = np.arange(6) * np.pi / 6
     expected = np.maximum(np.cos(chi / 2) ** 8, np.sin(chi / 2) ** 8)
     np.testing.assert_allclose(envelope / envelope[0], expected, atol=0.025)
 

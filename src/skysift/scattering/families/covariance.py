@@ -87,7 +87,7 @@ class Covariance:
             weights: `(cell,)` or `(region, cell)`, 0 on masked cells; every region has statistics
                 of its own.
             wavelet: window and directional profile of the wavelets; `None` for `Steerable()`.
-            directions: in which moduli are taken; `None` for one more than the order of
+            directions: in which moduli are taken; `None` for two more than the order of
                 the wavelet.
             harmonics: largest angular harmonic of the moduli that is kept, even.
             handed: keep the products that change sign in a mirror, which vanish on average in

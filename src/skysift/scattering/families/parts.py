@@ -13,8 +13,9 @@ from skysift.scattering.plane.bank import Bank, BankShape, make_bank
 from skysift.scattering.plane.wavelets import AbstractWavelet, BumpSteerable
 from skysift.scattering.plane.weights import ScaleWeights, scale_weights
 from skysift.scattering.sphere.bank import SphereBank
+from skysift.scattering.sphere.response import masked_weights
 from skysift.scattering.sphere.wavelets import AbstractSphereWavelet, Steerable
-from skysift.scattering.sphere.weights import SphereWeights, sphere_weights
+from skysift.scattering.sphere.weights import SphereWeights
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,10 @@ def sphere_parts(
     domain = Sphere(channels=channels, nside=nside, lmax=lmax, iterations=3)
     scales = int(math.log2(lmax)) if scales is None else scales
     wavelet = wavelet or Steerable()
-    bank = SphereBank(lmax, scales, wavelet, directions or wavelet.order + 1, harmonics)
+    bank = SphereBank(lmax, scales, wavelet, directions or wavelet.order + 2, harmonics)
     masks = None
     if weights is not None:
-        masks = sphere_weights(bank, domain, weights)
+        masks = masked_weights(bank, domain, weights)
     return SphereParts(
         domain,
         bank,

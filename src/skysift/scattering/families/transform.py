@@ -79,7 +79,7 @@ class WST:
                 of its own.
             wavelet: window and directional profile of the wavelets; `None` for `Steerable()`.
             directions: in which moduli are taken, and angles between the layers; `None` for
-                one more than the order of the wavelet.
+                two more than the order of the wavelet.
             harmonics: largest angular harmonic of the moduli that is kept, even.
             handed: tell the two senses of the angle between the layers apart, which are alike in
                 fields without handedness.

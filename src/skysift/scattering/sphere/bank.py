@@ -35,14 +35,15 @@ class SphereBank:
         lmax: largest multipole, and the centre of the finest scale.
         scales: number of scales, from 1.
         wavelet: window and directional profile.
-        directions: in which the modulus is taken, from `order + 1`.
+        directions: in which the modulus is taken, from `order + 1`. The more, the less of the
+            harmonics above comes down on the others, which depends on the orientation of the grid.
         harmonics: largest angular harmonic of the moduli, even.
     """
 
     lmax: int
     scales: int
     wavelet: AbstractSphereWavelet = _WAVELET
-    directions: int = 5
+    directions: int = 6
     harmonics: int = 4
 
     def __post_init__(self) -> None:

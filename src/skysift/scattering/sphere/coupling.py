@@ -15,7 +15,7 @@ from skysift.scattering.sphere.bank import SphereBank, ell_of, multiplicity
 from skysift.scattering.sphere.gauss_legendre import GaussLegendre
 from skysift.scattering.sphere.moduli import Window, gaussian_moduli
 
-_KNOWN = 20.0
+_KNOWN = 3.0
 """How many times its own scatter a cross power has to be for its spectrum to be used."""
 
 _LEAST = 0.2
@@ -182,7 +182,7 @@ def _factors(
     root = known.roots[:size, : power.size]
     whole = np.einsum("ijl,il,jl->ij", inside, root, root)
     scatter = np.einsum("ijl,il,jl->ij", inside * power / (4.0 * np.pi), root**2, root**2)
-    scatter = np.sqrt(scatter / moduli.draws)
+    scatter = np.sqrt(scatter)
     # Bands below the spin of a harmonic have none of it.
     there = whole > 0.0
     found = np.ones((len(alike), 2, size, size))
@@ -198,7 +198,8 @@ def _factors(
             seen = np.einsum(
                 "rijk,ijk,ijk->rij", pair[:, here, here], band[here, here], known.own[sign, fine]
             )
-            clear = (np.abs(total) > _KNOWN * scatter[here, here]) & there[here, here]
+            known_to = scatter[here, here] / np.sqrt(moduli.draws[fine])
+            clear = (np.abs(total) > _KNOWN * known_to) & there[here, here]
             ratio = seen / np.where(clear, total, 1.0)
             found[:, sign, here, here] = np.where(clear, ratio, found[:, sign, here, here])
     # Differences of parity of which a small region leaves nothing are not made up.

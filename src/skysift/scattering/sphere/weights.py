@@ -18,10 +18,6 @@ from skysift.scattering.sphere.gauss_legendre import GaussLegendre
 from skysift.scattering.sphere.moduli import Window, gaussian_moduli
 from skysift.scattering.weights import LEAKAGE, checked_weights, margin, normalised
 
-_RESTORED = 0.4
-"""Part of the power lost on masked cells that their continuation gives back: with 0, S2 of the
-finest scale is 1.0 to 1.2 % high, with more the fourth moments of the coarse ones are low
-(`benchmarks/validation/scattering_masks.py`)."""
 _CORRELATED = 0.3
 """Correlation of parts from which their product is known from few draws."""
 
@@ -47,8 +43,10 @@ class SphereWeights(eqx.Module):
         factors: by window, for each scale those of the band powers of the fields and
             of the moduli of each scale up to it: `(region, sign, kind, kind)`, the kinds being the
             field and then the harmonics of each scale.
-        folded: by window, for the two finest bands, what the products of the parts of the moduli of
-            the finest scale are times those on the full sky (`GaussianModuli.profiles`).
+        responses: by window and band, products of each part of a modulus of a scale up to the band
+            with itself, over what the tapers let expect, `(region, scale, part)`.
+        folded: by window, for each scale, what the products of the parts of its moduli in its own
+            band and the next are times those on the full sky (`GaussianModuli.profiles`).
         rest: how the power outside of all scales is told.
         lmax: band limit of the field.
     """
@@ -60,7 +58,8 @@ class SphereWeights(eqx.Module):
     gains: tuple[Float[Array, " cell"], ...]
     tapers: tuple[Float[Array, "region cell"], ...]
     factors: dict[Window, tuple[Float[Array, "region sign kind kind"], ...]]
-    folded: dict[Window, tuple[Float[Array, "region part part"], ...]]
+    responses: dict[Window, tuple[Float[Array, "region scale part"], ...]]
+    folded: dict[Window, tuple[Float[Array, "band region part part"], ...]]
     rest: RestWeights
     lmax: int = eqx.field(static=True)
 
@@ -90,12 +89,16 @@ class SphereWeights(eqx.Module):
         plus, minus = jnp.moveaxis(0.5 / factors[:, :, kind[:, None], kind], 1, 0)
         swapped = products[..., other[:, None], other] * jnp.asarray(sign, products.dtype)
         products = products * (plus + minus) + swapped * (plus - minus)
-        if scale < len(self.folded[window]):
-            own = self.folded[window][scale].astype(products.dtype)
-            first = slice(channels, channels * (1 + len(bank.parts)))
+        count = channels * len(bank.parts)
+        for fine in range(max(scale - 1, 0), scale + 1):
+            own = self.folded[window][fine][scale - fine].astype(products.dtype)
+            here = slice(channels + fine * count, channels + (fine + 1) * count)
             own = jnp.tile(own, (1, channels, channels))
-            products = products.at[..., first, first].divide(own)
-        return products
+            products = products.at[..., here, here].divide(own)
+        response = jnp.sqrt(self.responses[window][scale].astype(products.dtype))
+        moduli = jnp.repeat(response[:, :, None], channels, axis=2).reshape(len(response), -1)
+        rows = jnp.concatenate([jnp.ones((len(response), channels)), moduli], axis=-1)
+        return products / (rows[:, :, None] * rows[:, None])
 
 
 @functools.lru_cache(maxsize=64)
@@ -124,6 +127,9 @@ def sphere_weights(
 ) -> SphereWeights:
     """Weights at each scale: those of the cells, less where a wavelet sees masked cells.
 
+    The gains are those of a field of which nothing is left on masked cells, and the responses are
+    1; `masked_weights` gives what they are.
+
     Args:
         bank: wavelets.
         domain: of the maps.
@@ -147,8 +153,7 @@ def sphere_weights(
         scales.append(weights)
         seen = _seen(masked, domain.lmax, energy, grid)
         counts = np.any(weights > 0.0, axis=0)
-        lost = (1.0 - _RESTORED) * np.minimum(seen, LEAKAGE)
-        gains.append(np.where(counts, (1.0 - lost) ** -0.5, 1.0))
+        gains.append(np.where(counts, (1.0 - np.minimum(seen, LEAKAGE)) ** -0.5, 1.0))
         taper = margins(domain, np.sqrt(cells), energy, grid)
         tapers.append(taper / np.max(taper, axis=-1, keepdims=True))
         weighed.append((_harmonics(tapers[-1], grid), grid.lmax))
@@ -160,7 +165,10 @@ def sphere_weights(
         moduli.append(normalised(weights * margin(seen), scale, width))
     factors = band_factors(bank, weighed)
     folded = {
-        window: tuple(jnp.asarray(_folded(one, tapers[0], bank.grid(0))) for one in found)
+        window: tuple(
+            jnp.stack([_folded(one, tapers[scale], bank.grid(scale)) for one in bands])
+            for scale, bands in enumerate(found)
+        )
         for window, found in gaussian_moduli(bank).profiles.items()
     }
     return SphereWeights(
@@ -171,6 +179,12 @@ def sphere_weights(
         gains=tuple(map(jnp.asarray, gains)),
         tapers=tuple(map(jnp.asarray, tapers)),
         factors={window: tuple(map(jnp.asarray, one)) for window, one in factors.items()},
+        responses={
+            window: tuple(
+                jnp.ones((len(cells), scale + 1, len(bank.parts))) for scale in range(bank.scales)
+            )
+            for window in Window
+        },
         folded=folded,
         rest=rest_weights(bank, fields, whole),
         lmax=domain.lmax,
