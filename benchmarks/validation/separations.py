@@ -30,6 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from separations_limits import limits
 from separations_measures import octaves, powers, shown, structure, wiener
 from separations_mixtures import MIXTURES, Mixture, small_dust_and_noise
 from separations_page import image_of_maps, image_of_spectra, page, slug
@@ -157,6 +158,9 @@ def main() -> None:
             keep(file, result)
             if seed == 0:
                 image_of_maps(maps, mixture, options.out / f"separations-{slug(name)}-maps.png")
+        if result["trials"] and "limits" not in result:
+            result["limits"] = limits(make(options.data, 0))
+            keep(file, result)
         if result["trials"]:
             image_of_spectra(result, options.out / f"separations-{slug(name)}.png")
             results[name] = result

@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
+
 import healpy as hp
 import numpy as np
-from separations_mixtures import Mixture
+from separations_mixtures import EDGE, Mixture, half_octaves
 
+from skysift import scattering as sc
 from skysift.scattering.generative.gaussian import colour_of
 from skysift.scattering.generative.objective import sampling_deviation
+from skysift.scattering.layout import Layout, Table
+from skysift.scattering.power_spectrum import AbstractPowerSpectrum
 
 CLEAR, BURIED = "clear", "buried"
 NUMBERS = 300
 
 
 def cross_powers(a: np.ndarray, b: np.ndarray, mixture: Mixture) -> np.ndarray:
-    """Cross power of two maps in octaves, the coarsest first.
-
-    On the plane cells that do not count and those near them are faded out.
-    """
+    """Cross power of two maps in octaves, the coarsest first, of the cells that count."""
+    edges = octaves(mixture.top)
     if a.ndim == 1:
         power = hp.anafast(a, b, iter=1, lmax=mixture.top)
         number, multiplicity = np.arange(power.size), 2.0 * np.arange(power.size) + 1.0
     else:
-        window = np.ones(a.shape)
-        if not mixture.kept.all():
-            taper = np.sin(np.pi * (np.arange(a.shape[0]) + 0.5) / a.shape[0]) ** 2
-            window = taper[:, None] * taper
-        modes = [np.fft.fft2(window * (one - one.mean()), norm="forward") for one in (a, b)]
-        power = (modes[0] * np.conj(modes[1])).real.ravel()
-        axes = [np.fft.fftfreq(cells, 1.0 / cells) for cells in a.shape]
-        number = np.hypot(*np.meshgrid(*axes, indexing="ij")).ravel()
-        multiplicity = np.ones(power.size)
-    edges = octaves(mixture.top)
-    which = np.digitize(number, edges) - 1
+        spectrum = plane_spectrum(a.shape, mixture.top, mixture.kept.tobytes())
+        found = np.asarray(spectrum(np.stack([a, b]).astype(float))["bandpower"])
+        power = found.reshape(3, -1)[1]
+        number, multiplicity = spectrum.shape.edges[:-1], modes_of(spectrum)
+        number = np.array(number) * a.shape[0] / (2.0 * np.pi)
+    which = np.digitize(number * (1.0 + 2.0 * EDGE), edges) - 1
     weigh = [np.sum((power * multiplicity)[which == one]) for one in range(len(edges) - 1)]
     total = [np.sum(multiplicity[which == one]) for one in range(len(edges) - 1)]
     return np.array(weigh) / np.array(total)
+
+
+@functools.lru_cache(maxsize=4)
+def plane_spectrum(shape: tuple[int, int], top: int, kept: bytes) -> AbstractPowerSpectrum:
+    """Power spectrum of two maps in half octaves, of the cells that count.
+
+    What a mask mixes of a steep spectrum comes back to its place in narrow bins only.
+    """
+    edges = half_octaves(top) * 2.0 * np.pi / shape[0]
+    cells = np.frombuffer(kept, bool).reshape(shape)
+    return sc.PowerSpectrum.plane(
+        shape,
+        edges.tolist(),
+        channels=2,
+        weights=None if cells.all() else cells.astype(float),
+    )
+
+
+def modes_of(spectrum: AbstractPowerSpectrum) -> np.ndarray:
+    """Number of modes in each bin."""
+    windows, _ = spectrum.bins_of_modes()
+    return np.sum(windows > 0.0, axis=tuple(range(1, windows.ndim)))
 
 
 def octaves(top: int) -> np.ndarray:
@@ -133,30 +154,44 @@ def structure(mixture: Mixture, maps: dict[str, np.ndarray]) -> dict[str, dict]:
         numbers[kind] = np.asarray(there.vector) - np.asarray(true.vector)
     parts = None if mixture.parts is None else mixture.parts(shown(mixture, mixture.truth))
     offsets: dict[str, dict] = {kind: {} for kind in (*maps, "own")}
-    for table, here in zip(true.layout.tables, true.layout.slices, strict=True):
-        scales = [table.column(axis) for axis in table.axes if axis.startswith("scale")]
-        if not scales:
-            continue
-        order, unit = table.order.value, deviation[here]
-        clear = np.all(np.stack(scales) >= mixture.finest, axis=0)
-        clear = np.tile(clear, 2 if table.complex else 1)
+    first = {
+        table.order.value: here.start
+        for table, here in zip(true.layout.tables, true.layout.slices, strict=True)
+    }
+    for table, part, which in numbers_of(mixture, true.layout, deviation):
+        order, unit = table.order.value, deviation[which]
         for kind, offset in numbers.items():
-            offsets[kind][order] = {
-                part: _some(offset[here][which] / unit[which])
-                for part, which in (
-                    (CLEAR, clear & (unit > 0.0)),
-                    (BURIED, ~clear & (unit > 0.0)),
-                )
-                if which.any()
-            }
-        if parts is not None:
+            offsets[kind].setdefault(order, {})[part] = _some(offset[which] / unit)
+        if parts is not None and part == CLEAR:
             of_parts = np.stack(
                 [np.asarray(parts.select(table.order, region=one).vector) for one in range(4)]
             )
             scatter = of_parts.std(axis=0, ddof=1) / np.sqrt(len(of_parts))
-            ratio = scatter[clear & (unit > 0.0)] / unit[clear & (unit > 0.0)]
+            ratio = scatter[which - first[order]] / unit
             offsets["own"][order] = float(np.sqrt(np.mean(ratio**2)))
     return offsets
+
+
+def numbers_of(
+    mixture: Mixture, layout: Layout, deviation: np.ndarray
+) -> Iterator[tuple[Table, str, np.ndarray]]:
+    """Of each order of several scales the clear numbers and the buried ones that vary.
+
+    Args:
+        mixture: which says from what scale on numbers are clear.
+        layout: of the numbers.
+        deviation: of each number.
+    """
+    for table, here in zip(layout.tables, layout.slices, strict=True):
+        scales = [table.column(axis) for axis in table.axes if axis.startswith("scale")]
+        if not scales:
+            continue
+        clear = np.all(np.stack(scales) >= mixture.finest, axis=0)
+        clear = np.tile(clear, 2 if table.complex else 1)
+        for part, of_part in ((CLEAR, clear), (BURIED, ~clear)):
+            which = here.start + np.flatnonzero(of_part & (deviation[here] > 0.0))
+            if which.size:
+                yield table, part, which
 
 
 def _some(values: np.ndarray) -> list[float]:

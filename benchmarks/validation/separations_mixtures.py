@@ -14,6 +14,11 @@ from skysift.scattering.separation.contamination import AbstractContamination
 from skysift.scattering.statistic import AbstractStatistic
 
 SPECTRUM = {sc.Order.BANDPOWER: 30.0}
+WHOLE = 10.0
+"""Weight of the powers of the whole sky: those of regions without signal cannot go below 0, where
+those of the data less the contamination may be, and add to more than the sky has."""
+EDGE = 1e-9
+"""Part by which the edges of bins are moved, for modes that lie on them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,12 @@ class Mixture:
         return self.data.mean(axis=0) if self.halves else self.data
 
 
+def half_octaves(top: float) -> np.ndarray:
+    """Edges of bins of wave numbers up to half an octave above one, some of which are octaves."""
+    edges = top * 2.0 ** (np.arange(-2 * int(np.log2(top)), 2) / 2.0)
+    return edges * (1.0 - EDGE)
+
+
 def standard(values: np.ndarray) -> np.ndarray:
     """In standard deviations about the mean."""
     return (values - values.mean()) / values.std()
@@ -82,12 +93,16 @@ def coarser(image: np.ndarray, cells: int) -> np.ndarray:
 
 
 def plane_statistic(
-    shape: tuple[int, int], scales: int, channels: int = 1, weights: np.ndarray | None = None
+    shape: tuple[int, int],
+    scales: int,
+    channels: int = 1,
+    weights: np.ndarray | None = None,
+    bins: int | list[float] = 20,
 ) -> AbstractStatistic:
     """Scattering covariance and power spectrum of flat maps."""
     return sc.Mixture(
         (
-            sc.PowerSpectrum.plane(shape, 20, channels=channels, weights=weights),
+            sc.PowerSpectrum.plane(shape, bins, channels=channels, weights=weights),
             sc.Covariance.plane(shape, scales, 4, channels=channels, weights=weights),
         )
     )
@@ -199,6 +214,9 @@ def halves_of_the_sky(
         ]
     ).reshape(draws + 1, 2, *truth.shape)
 
+    whole = np.unique(np.round(half_octaves(lmax)[:-1] * (1.0 + 2.0 * EDGE))).astype(int)
+    bins = [*whole[:-1].tolist(), lmax + 1]
+
     def statistic(channels: int, odd: tuple[bool, ...]) -> AbstractStatistic:
         weights = regions.astype(float)
         return sc.Mixture(
@@ -214,7 +232,7 @@ def halves_of_the_sky(
                     harmonics=2,
                     pseudoscalar=odd,
                 ),
-                sc.PowerSpectrum.sphere(nside, lmax, channels=channels, weights=weights),
+                sc.PowerSpectrum.sphere(nside, lmax, bins, channels=channels, weights=weights),
             )
         )
 
@@ -229,6 +247,9 @@ def halves_of_the_sky(
         own,
         (
             sc.Total(emphasis=SPECTRUM),
+            sc.Total(
+                sc.PowerSpectrum.sphere(nside, lmax, bins, channels=2), WHOLE, emphasis=SPECTRUM
+            ),
             sc.Halves(statistic(4, (False, True) * 2), emphasis=SPECTRUM),
             beside,
         ),
@@ -264,7 +285,8 @@ def dust_and_cib(data: Path, seed: int) -> Mixture:
     mixed = cib.pop(seed % len(cib))
     kept = np.zeros((cells, cells), bool)
     kept[frame:-frame, frame:-frame] = True
-    statistic = plane_statistic((cells, cells), 4, weights=kept.astype(float))
+    bins = (half_octaves(cells // 2) * 2.0 * np.pi / cells).tolist()
+    statistic = plane_statistic((cells, cells), 4, weights=kept.astype(float), bins=bins)
     return Mixture(
         truth[None].astype(np.float32),
         (truth + mixed)[None].astype(np.float32),
@@ -277,8 +299,9 @@ def dust_and_cib(data: Path, seed: int) -> Mixture:
         kept,
         0,
         cells // 2,
-        plane_statistic((cells, cells), 4, weights=quarters(kept)),
+        plane_statistic((cells, cells), 4, weights=quarters(kept), bins=bins),
         len(cib),
+        sc.Begin.FILTERED,
         others=np.stack(turned)[:, None],
     )
 

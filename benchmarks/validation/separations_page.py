@@ -107,6 +107,12 @@ def page(results: dict[str, dict]) -> str:
     ]
     lines += ["Wiener filter knows the true spectra. In the pictures black lines are the standard"]
     lines += ["errors that are possible, and orange lines where places are no longer recovered."]
+    lines += ["Of a region with hardly any signal the debiased power is below 0 in half of all"]
+    lines += ["trials, and that of a signal is not: regions by themselves add to more power than"]
+    lines += [
+        "there is. On the sky the powers of the whole are therefore a constraint of their own,"
+    ]
+    lines += ["`total 2`."]
     lines += [
         "",
         "Offsets of the scattering statistics are in units of the scatter of Gaussian fields",
@@ -117,14 +123,19 @@ def page(results: dict[str, dict]) -> str:
     lines += [
         "trials, without what its standard error explains; and, in brackets, of the mean over"
     ]
-    lines += ["its standard error, which is 1 without a bias. `own` is the scatter of the truth's"]
+    lines += ["its standard error, which is 1 without a bias. Beside it stands what one trial can"]
+    lines += ["tell (`possible`): the scatter of the same numbers of the data, over how much they"]
+    lines += ["answer to the signal. The powers answer by all of their change. Of the others it is"]
+    lines += ["measured when the truth gives way to fields with its powers and random phases: at"]
+    lines += ["low signal-to-noise the statistics of the data hardly differ between these, and no"]
+    lines += ["separation can know which of them was there. `own` is the scatter of the truth's"]
     lines += [
         "parts, over the root of their number. Buried numbers have a scale of a signal-to-noise"
     ]
     lines += ["below about 0.1, clear ones have not."]
     for name, one in results.items():
         lines += ["", f"## {name[0].upper()}{name[1:]}", ""]
-        lines += [*descents(one), *powers(one), *offsets(one["trials"])]
+        lines += [*descents(one), *powers(one), *offsets(one)]
         lines += ["", f"![Maps](separations-{slug(name)}-maps.png)"]
         lines += ["", f"![Spectra](separations-{slug(name)}.png)"]
     lines += ["", "Repeat with `python benchmarks/validation/separations.py --data DATA`.", ""]
@@ -192,10 +203,12 @@ def _told(mean: np.ndarray, error: np.ndarray, number: int) -> str:
     return shown if np.isnan(error[number]) else f"{shown} ± {error[number]:.2f}"
 
 
-def offsets(trials: list[dict]) -> list[str]:
+def offsets(result: dict) -> list[str]:
     """Lines on the statistics of each order."""
+    trials, limits = result["trials"], result["limits"]
     kinds = kinds_of(trials)
-    lines = ["", f"| | {' | '.join(kinds)} | own |", "| --- |" + " ---: |" * (len(kinds) + 1)]
+    lines = ["", f"| | {kinds[0]} | possible | {' | '.join(kinds[1:])} | own |"]
+    lines += ["| --- |" + " ---: |" * (len(kinds) + 2)]
     first = trials[0]["structure"]
     for part in (CLEAR, BURIED):
         for order in first["separated"]:
@@ -204,10 +217,18 @@ def offsets(trials: list[dict]) -> list[str]:
             cells = [
                 _bias([one["structure"][kind][order][part] for one in trials]) for kind in kinds
             ]
+            cells.insert(1, _possible(**limits[order][part]))
             own = first["own"].get(order) if part == CLEAR else None
             cells.append("" if own is None else f"{own:.2f}")
             lines += [f"| {order}, {part} | {' | '.join(cells)} |"]
     return lines
+
+
+def _possible(scatter: float, answer: float, error: float) -> str:
+    """Error of a statistic of the signal as the data tell it, at least."""
+    if answer > 2.0 * error:
+        return f"{scatter / answer:.2f}"
+    return f"over {scatter / (2.0 * error):.1f}"
 
 
 def _bias(each: list[list[float]]) -> str:

@@ -15,7 +15,7 @@ from skysift.grid import Ordering
 from skysift.maps import Stokes
 from skysift.scattering.generative.synthesis import Start
 from skysift.scattering.separation.descent import Descent
-from skysift.scattering.separation.separate import Begin
+from skysift.scattering.separation.start import Begin
 from skysift.sky.realise import Vary
 from skysift.store.fits import Frame, Precision
 

@@ -46,10 +46,10 @@ from skysift.scattering.separation.contamination import GaussianField as Gaussia
 from skysift.scattering.separation.contamination import Texture as Texture
 from skysift.scattering.separation.contamination import WhiteNoise as WhiteNoise
 from skysift.scattering.separation.descent import Descent as Descent
-from skysift.scattering.separation.separate import Begin as Begin
 from skysift.scattering.separation.separate import Coarse as Coarse
 from skysift.scattering.separation.separate import Separated as Separated
 from skysift.scattering.separation.separate import separate as separate
+from skysift.scattering.separation.start import Begin as Begin
 from skysift.scattering.sphere.wavelets import Steerable as Steerable
 from skysift.scattering.statistics import Statistics as Statistics
 from skysift.scattering.unsupervised.auto_encoder import AutoEncoder as AutoEncoder

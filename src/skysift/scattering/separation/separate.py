@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from skysift.scattering.domain import precision_of
 from skysift.scattering.generative.gaussian import Colour, colour_of
@@ -23,21 +22,10 @@ from skysift.scattering.separation.contamination import (
     Ensemble,
 )
 from skysift.scattering.separation.descent import Descent, Losses, Solver, State, Status
-from skysift.scattering.separation.problem import Observation, free, observe, projected, terms_of
-from skysift.scattering.separation.terms import AbstractTerm, Fields
+from skysift.scattering.separation.problem import Observation, free, observe, terms_of
+from skysift.scattering.separation.start import Begin, origin
+from skysift.scattering.separation.terms import AbstractTerm
 from skysift.scattering.statistic import AbstractStatistic
-
-
-class Begin(enum.Enum):
-    """Where a signal starts: as the data, as the data with the power of the signal, as noise."""
-
-    DATA = "data"
-    FILTERED = "filtered"
-    NOISE = "noise"
-
-
-_LEAST = 0.01
-"""Part of the power of the data that a filtered start keeps where there seems to be no signal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,12 +184,12 @@ def separate(
         if resume is not None and restart == first:
             state = resume
         else:
-            origin = _origin(observation, fields, solver.colour, begin, restart, keys[0])
+            here = origin(observation, fields, solver.colour, begin, restart, keys[0])
             for (small, coarse), key in zip(before, keys[2:], strict=True):
-                there = regridded(origin, domain, small)
+                there = regridded(here, domain, small)
                 end, _ = coarse.run(State(restart, 0, (there, there), ()), key)
-                origin = origin + regridded(end.signal[0] - there, small, domain)
-            state = State(restart, 0, (origin, origin), ())
+                here = here + regridded(end.signal[0] - there, small, domain)
+            state = State(restart, 0, (here, here), ())
         solutions.append(solver.run(state, keys[1]))
     maps = np.stack([np.asarray(domain.seen(one.signal[0])) for one, _ in solutions])
     missed = sum(status is not Status.CONVERGED for _, status in solutions)
@@ -280,43 +268,3 @@ def _colour(observation: Observation, draws: Draws, modes: Float[np.ndarray, "..
         )
     colour = colour_of(statistic, statistic(maps[:FEWEST]).mean())
     return Colour(colour.amplitude * modes, jnp.zeros_like(colour.mean), colour.domain)
-
-
-def _origin(
-    observation: Observation,
-    draws: Draws,
-    colour: Colour,
-    begin: Begin,
-    restart: int,
-    key: Array,
-) -> Fields:
-    """Where a solution starts; modes that may not change are the data's."""
-    domain, whole = observation.domain, observation.whole
-    cells = tuple(range(-len(domain.cell_shape), 0))
-    each = domain.seen(draws.whole).reshape(-1, domain.channels, *domain.cell_shape)
-    start = domain.shifted(whole, -jnp.mean(each, axis=(0, *cells)))
-    moving = np.asarray(colour.amplitude) > 0.0
-    if begin is Begin.NOISE:
-        noise = colour.fields(colour.draw(key, 1, jnp.real(whole).dtype)[0])
-        return start - projected(domain, whole, moving) + noise
-    if restart:
-        other = draws.whole[int(jax.random.randint(key, (), 0, draws.count))]
-        start = start - projected(domain, other, moving)
-    return _filtered(observation, colour, start) if begin is Begin.FILTERED else start
-
-
-def _filtered(observation: Observation, colour: Colour, start: Fields) -> Fields:
-    """A start with the power of the data less that of the contamination, at each scale.
-
-    From the data the power comes down to it, and at low signal-to-noise the last hundredth of the
-    way, which hardly changes a loss, is as much as the power of the signal.
-    """
-    statistic, domain = observation.statistic, observation.domain
-    seen, here = (
-        np.asarray(colour_of(statistic, statistic(np.asarray(domain.seen(one)))).amplitude)
-        for one in (observation.whole, start)
-    )
-    dirt = np.asarray(colour.amplitude)
-    wanted = np.maximum(seen**2 - dirt**2, _LEAST * seen**2)
-    gain = np.sqrt(wanted / np.where(dirt > 0.0, here**2, 1.0))
-    return projected(domain, start, np.where(dirt > 0.0, gain, 1.0))
