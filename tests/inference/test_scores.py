@@ -9,6 +9,7 @@ from skysift.grid import Grid
 from skysift.inference.likelihood import PixelLikelihood, real_modes
 from skysift.inference.model import Network
 from skysift.inference.most_likely import MostLikely
+from skysift.inference.near_scores import NearScores
 from skysift.inference.regions import Shared, cap
 from skysift.inference.scores import Scores
 from skysift.inference.simulators import GaussianSky, Protocol, Split, t1, t2, t4
@@ -117,6 +118,7 @@ def test_the_best_network_is_chosen():
     chosen = {
         Scores: (t2(0.3, nside=4), t1(noise=5.0, nside=4)),
         MostLikely: (t1(nside=4), t4(nside=32, depth=6.0)),
+        NearScores: (t2(0.1, Protocol.AS_PUBLISHED, nside=4),),
         Filtered: (t2(0.3, nside=4, random_caps=True), t2(1.0, Protocol.AS_PUBLISHED, nside=4)),
     }
     for kind, simulators in chosen.items():

@@ -54,7 +54,7 @@ def test_published_maps_are_those_of_healpy_with_spectra_in_the_other_order():
     np.random.seed(0)  # noqa: NPY002, healpy draws from the global state
     theirs = np.mean([_covariance(hp.synalm(given)[1:]) for _ in range(400)], axis=0)
     ours = np.mean([_covariance(alm) for alm in drawn(sky, 400)], axis=0)
-    exact = np.einsum("fwl,gwl->fgl", *[np.asarray(sky.roots(PEAKS[0]))] * 2)
+    exact = np.asarray(sky.spectra(PEAKS[0]))
     np.testing.assert_allclose(exact[0, 0], ee**2 / 1e-5, rtol=1e-12)
     spread = np.sqrt(2 / (2 * np.arange(LMAX + 1) + 1) / 400)
     for found in (theirs, ours):
@@ -62,6 +62,14 @@ def test_published_maps_are_those_of_healpy_with_spectra_in_the_other_order():
     # Fully correlated, whatever the multipole.
     np.testing.assert_allclose(ours[0, 1] ** 2, ours[0, 0] * ours[1, 1], rtol=1e-9)
     np.testing.assert_allclose(theirs[0, 1] ** 2, theirs[0, 0] * theirs[1, 1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("protocol", list(Protocol))
+def test_spectra_are_squares_of_roots(protocol):
+    sky = GaussianSky(PolarisationPeaks(LMAX), 4, protocol=protocol)
+    roots = np.asarray(sky.roots(PEAKS))
+    squares = np.einsum("nfwl,ngwl->nfgl", roots, roots)
+    np.testing.assert_allclose(sky.spectra(PEAKS), squares, rtol=1e-6)
 
 
 def _covariance(alm: np.ndarray) -> np.ndarray:

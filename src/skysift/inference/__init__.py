@@ -1,6 +1,7 @@
 """Parameters of maps: simulators, and what maps can tell of them."""
 
 from skysift.inference import limits as limits
+from skysift.inference.coarse_scores import CoarseScores as CoarseScores
 from skysift.inference.evaluate import Evaluation as Evaluation
 from skysift.inference.evaluate import evaluate as evaluate
 from skysift.inference.heads import Refinement as Refinement
@@ -13,6 +14,7 @@ from skysift.inference.model import Model as Model
 from skysift.inference.model import Network as Network
 from skysift.inference.model import load as load
 from skysift.inference.most_likely import MostLikely as MostLikely
+from skysift.inference.near_scores import NearScores as NearScores
 from skysift.inference.networks import AbstractNetwork as AbstractNetwork
 from skysift.inference.networks import HarmonicNetwork as HarmonicNetwork
 from skysift.inference.networks import HarmonicShape as HarmonicShape

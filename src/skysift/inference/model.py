@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from skysift.grid import Ordering
-from skysift.inference import codec, most_likely, scores
+from skysift.inference import coarse_scores, codec, most_likely, near_scores, scores
+from skysift.inference.coarse_scores import CoarseScores
 from skysift.inference.heads import (
     AbstractHead,
     AbstractHeadKind,
@@ -26,6 +27,7 @@ from skysift.inference.heads import (
 )
 from skysift.inference.mixture import Mixture
 from skysift.inference.most_likely import MostLikely
+from skysift.inference.near_scores import NearScores
 from skysift.inference.posterior import Posterior
 from skysift.inference.prior import Prior
 from skysift.inference.regions import AbstractRegion, FullSky, RandomCaps, Shared
@@ -87,8 +89,9 @@ class Network(eqx.Module):
     def of(simulator: AbstractSimulator) -> Network:
         """The best there is without learning a summary.
 
-        `Scores` of Gaussian skies with a cut, or of small ones with noise; `MostLikely` of other
-        full ones; else `Filtered`.
+        `Scores` of Gaussian skies with a cut, or of small ones with noise, `CoarseScores` where
+        cuts have too many values for them, and `NearScores` where E and B are as published;
+        `MostLikely` of other full skies; else `Filtered`.
 
         Args:
             simulator: of the maps.
@@ -99,6 +102,10 @@ class Network(eqx.Module):
         if isinstance(simulator, GaussianSky):
             if scores.suits(simulator):
                 return Network(Scores.of(simulator))
+            if coarse_scores.suits(simulator):
+                return Network(CoarseScores(simulator))
+            if near_scores.suits(simulator):
+                return Network(NearScores(simulator))
             if most_likely.suits(simulator):
                 return Network(MostLikely(simulator))
         return Network(Filtered.of(simulator))

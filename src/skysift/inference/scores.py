@@ -8,6 +8,8 @@ looked for say where they are, without bias, and nearly as well as the likelihoo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -23,7 +25,7 @@ from skysift.maps import Stokes
 
 _MOST_VALUES = 4000
 _MOST_BYTES = 1e9
-_NODES = (6, 4, 2)
+NODES = (6, 4, 2)
 """Of one, of each of two and of each of three parameters."""
 _WIDTHS = (1.0, 1.0, 0.6, 0.4, 0.3, 0.3, 0.3)
 """Of the weights of nodes about the parameters, in spacings of nodes, in each Newton step: wide
@@ -81,7 +83,7 @@ class Scores(AbstractEstimate):
         """
         size = simulator.prior.size
         if nodes is None:
-            nodes = _NODES[size - 1] if size <= len(_NODES) else 1
+            nodes = NODES[size - 1] if size <= len(NODES) else 1
             while nodes > 1 and nodes**size * _bytes(simulator) > _MOST_BYTES:
                 nodes -= 1
         elif nodes < 1:
@@ -106,7 +108,9 @@ class Scores(AbstractEstimate):
         Args:
             observed: maps and masks.
         """
-        return jax.vmap(self._solved)(self.scores(observed)).astype(jnp.float32)
+        places = jnp.asarray(self.sky.prior.places(np.array(self.nodes)))
+        told = jax.vmap(lambda one: solved(places, self.information, self.means, one))
+        return told(self.scores(observed)).astype(jnp.float32)
 
     def scores(self, observed: Observed) -> Float[Array, "map node parameter"]:
         """Scores at the nodes, without what is the same for all maps, by places.
@@ -132,32 +136,67 @@ class Scores(AbstractEstimate):
         spectra = self.sky.theory(self.sky.prior.at(at))
         return jnp.einsum("kpcl,cl->kp", self.windows, spectra) + self.offsets
 
-    def _solved(self, scores: Float[Array, "node parameter"]) -> Float[Array, " number"]:
-        """Where the scores, less their means, vanish."""
-        nodes = jnp.asarray(self.sky.prior.places(np.array(self.nodes)))
-        spacing = 2.0 / len(self.nodes) ** (1.0 / self.sky.prior.size)
 
-        def weighted(at: Array, width: float) -> Array:
-            return jax.nn.softmax(-0.5 * jnp.sum(((at - nodes) / (width * spacing)) ** 2, axis=-1))
+def solved(
+    places: Float[Array, "node parameter"],
+    information: Float[Array, "node parameter parameter"],
+    means: Callable[[Array], Array],
+    scores: Float[Array, "node parameter"],
+) -> Float[Array, " number"]:
+    """Where scores, less their means, vanish, with what it says of errors and what is left.
 
-        roots = jnp.linalg.cholesky(self.information)
+    Args:
+        places: of the nodes.
+        information: of the scores of each node, which is also the slope of their means.
+        means: of the scores, for maps of a place.
+        scores: of a map, without what is the same for all maps.
+    """
+    size = places.shape[1]
+    spacing = 2.0 / len(places) ** (1.0 / size)
+    roots = jnp.linalg.cholesky(information)
 
-        def left(at: Array) -> Array:
-            return jax.vmap(jax.scipy.linalg.cho_solve, in_axes=((0, None), 0))(
-                (roots, True), scores - self.means(at)
-            )
+    def left(at: Array) -> Array:
+        return jax.vmap(jax.scipy.linalg.cho_solve, in_axes=((0, None), 0))(
+            (roots, True), scores - means(at)
+        )
 
-        at = jnp.zeros(self.sky.prior.size)
-        for width in _WIDTHS:
-            share = weighted(at, width)
-            slope = -jnp.einsum("k,kpq->pq", share, jax.jacfwd(left)(at))
-            step = jnp.linalg.solve(slope, share @ left(at))
-            at = jnp.clip(at + jnp.clip(step, -_LONGEST, _LONGEST), -1.0, 1.0)
-        share = weighted(at, _WIDTHS[-1])
-        root = covariance_root(jnp.einsum("k,kpq->pq", share, self.information))
-        white = jnp.einsum("kqp,kq->kp", roots, left(at))
-        rows, columns = np.tril_indices(at.size)
-        return jnp.concatenate([at, root[rows, columns], white.reshape(-1)])
+    at, share = settled(jnp.zeros(size), places, spacing, _WIDTHS, _LONGEST, left)
+    root = covariance_root(jnp.einsum("k,kpq->pq", share, information))
+    white = jnp.einsum("kqp,kq->kp", roots, left(at))
+    rows, columns = np.tril_indices(size)
+    return jnp.concatenate([at, root[rows, columns], white.reshape(-1)])
+
+
+def settled(
+    start: Float[Array, " parameter"],
+    nodes: Float[Array, "node parameter"],
+    spacing: float,
+    widths: tuple[float, ...],
+    longest: float,
+    left: Callable[[Array], Array],
+) -> tuple[Float[Array, " parameter"], Float[Array, " node"]]:
+    """Where weighted scores of nodes vanish, and the weights there.
+
+    Args:
+        start: place where the way begins.
+        nodes: their places.
+        spacing: of these.
+        widths: of the weights about the place, in spacings, in each Newton step.
+        longest: step along each parameter.
+        left: scores less their means for maps of a place, in units of steps.
+    """
+
+    def weighted(at: Array, width: Array) -> Array:
+        return jax.nn.softmax(-0.5 * jnp.sum(((at - nodes) / (width * spacing)) ** 2, axis=-1))
+
+    def newton(at: Array, width: Array) -> tuple[Array, None]:
+        share = weighted(at, width)
+        slope = -jnp.einsum("k,kpq->pq", share, jax.jacfwd(left)(at))
+        step = jnp.linalg.solve(slope, share @ left(at))
+        return jnp.clip(at + jnp.clip(step, -longest, longest), -1.0, 1.0), None
+
+    at, _ = jax.lax.scan(newton, start, jnp.array(widths))
+    return at, weighted(at, jnp.asarray(widths[-1]))
 
 
 def suits(simulator: AbstractSimulator) -> bool:
@@ -197,7 +236,7 @@ def _check(sky: GaussianSky, nodes: int) -> None:
     if sky.protocol is not Protocol.PHYSICAL:
         raise ValueError(
             "sky: expected the physical protocol, whose E and B are independent, got AS_PUBLISHED. "
-            "Take Filtered."
+            "Take NearScores."
         )
     if _values(sky) > _MOST_VALUES:
         raise ValueError(

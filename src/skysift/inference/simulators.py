@@ -250,7 +250,7 @@ class GaussianSky(AbstractSimulator):
     ) -> Float[Array, "... field white ell"]:
         """What takes white coefficients to those of the fields at each multipole.
 
-        The covariance of the fields is the root times its transpose.
+        Times its transpose it is the covariance of the fields (`spectra`).
 
         Args:
             parameters: of the spectra.
@@ -259,6 +259,19 @@ class GaussianSky(AbstractSimulator):
         if self.protocol is Protocol.AS_PUBLISHED:
             return cl[..., None, :] / math.sqrt(FLOOR)
         return jnp.sqrt(cl)[..., None, :] * jnp.eye(cl.shape[-2], dtype=cl.dtype)[..., None]
+
+    def spectra(
+        self, parameters: Float[Array, "... parameter"]
+    ) -> Float[Array, "... field field ell"]:
+        """Covariances of the coefficients of the fields at each multipole.
+
+        Args:
+            parameters: of the spectra.
+        """
+        cl = self.theory(parameters)
+        if self.protocol is Protocol.AS_PUBLISHED:
+            return cl[..., :, None, :] * cl[..., None, :, :] / FLOOR
+        return cl[..., None, :] * jnp.eye(cl.shape[-2], dtype=cl.dtype)[..., None]
 
 
 class FunctionSimulator(AbstractSimulator):
