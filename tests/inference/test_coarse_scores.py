@@ -11,7 +11,7 @@ from skysift.inference.coarse_scores import CoarseScores
 from skysift.inference.likelihood import PixelLikelihood
 from skysift.inference.model import Network
 from skysift.inference.regions import FullSky, RandomCaps, Shared, cap
-from skysift.inference.simulators import GaussianSky, Observed, Protocol, Split, t4
+from skysift.inference.simulators import GaussianSky, Observed, Protocol, Split, t2, t4
 from skysift.inference.theory import PolarisationPeaks
 
 SHARED = Shared(Grid.from_mask(cap(0.3, 8)))
@@ -105,7 +105,7 @@ def test_where_it_is_taken(monkeypatch):
     assert coarse_scores.suits(t4(64, 0.1))
     assert not coarse_scores.suits(t4(64, 0.1, protocol=Protocol.AS_PUBLISHED))
     assert not coarse_scores.suits(t4(64))
-    assert not coarse_scores.suits(t4(128, 0.1))
+    assert not coarse_scores.suits(t2(0.1, nside=256))
     monkeypatch.setattr(scores, "suits", lambda _: False)
     monkeypatch.setattr(coarse_scores, "_NUMBERS", 60)
     chosen = Network.of(sky()).summary

@@ -8,31 +8,34 @@ E, however little is seen: their covariance is known, with what smaller scales a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from skysift.grid import Grid
-from skysift.inference.covariance import covariances
-from skysift.inference.likelihood import lowest
+from skysift.harmonic import SHT, multipoles
+from skysift.inference.likelihood import lowest, mode_multipoles, real_parts
 from skysift.inference.regions import Shared
 from skysift.inference.scores import NODES, solved
 from skysift.inference.simulators import AbstractSimulator, GaussianSky, Observed, Protocol
 from skysift.inference.summary import AbstractEstimate
 from skysift.maps import Stokes
 
-_MOST_VALUES = 20_000
-"""Of a map: a matrix of them has 3.2 GB."""
+_MOST_VALUES = 50_000
+"""Of a map: the combinations of as many have 1 GB."""
 _NUMBERS = 2500
 """How many combinations there are by default."""
 _BEYOND = 1.15
 """Combinations for each mode up to the multipole that fits into the part of the sky: the edge cuts
 some."""
 _SPARE = 50
+_TOGETHER = 64
+_CHUNK = 4096
 _MOST_BYTES = 1e9
 _SPECTRA = 12
 """Along each parameter, from which the parts are told that spectra are made of."""
@@ -50,7 +53,7 @@ class CoarseScores(AbstractEstimate):
 
     Raises:
         ValueError: for another mask in each map, a full sky, E and B as published, I, Q and U at
-            once, maps of more than 20,000 values, another multipole than the sky has, or too many
+            once, maps of more than 50,000 values, another multipole than the sky has, or too many
             nodes.
 
     Examples:
@@ -224,18 +227,72 @@ def _basis(sky: GaussianSky, lmax: int, numbers: int) -> Float[np.ndarray, "numb
     Found from random ones (Halko, Martinsson & Tropp 2011, SIAM Rev. 53, 217): the spectrum of
     these covariances falls from 1 to nothing within few modes.
     """
-    grid, fields = _grid(sky), len(sky.stokes)
-    flat = np.ones((1, lmax + 1))
-    flat[:, : lowest(sky.stokes)] = 0.0
-    covariance = covariances(grid, sky.stokes, 0, flat)[0]
-    for field in range(1, fields):
-        covariance += covariances(grid, sky.stokes, field, flat)[0]
-    count = min(numbers + _SPARE, len(covariance))
-    some = np.random.default_rng(0).standard_normal((len(covariance), count))
-    for _ in range(2):
-        some = np.linalg.qr(covariance @ some)[0]
-    turns = np.linalg.eigh(some.T @ covariance @ some)[1]
-    return np.ascontiguousarray((some @ turns[:, -numbers:]).T)
+    sht = SHT(sky.nside, lmax)
+    count = min(numbers + _SPARE, _values(sky))
+    some = np.random.default_rng(0).standard_normal((count, _values(sky)))
+
+    def filled(rows: Float[np.ndarray, "row value"]) -> Float[np.ndarray, "row value"]:
+        alm = _analysed(sky, sht, rows)
+        ell = multipoles(lmax)[0]
+        maps = _synthesis(sky, sht, np.where(ell < lowest(sky.stokes), 0.0, alm))
+        return maps[..., _grid(sky).ring].reshape(rows.shape)
+
+    some = np.ascontiguousarray(np.linalg.qr(_by_rows(filled, some).T)[0].T)
+    turns = np.linalg.eigh(some @ _by_rows(filled, some).T)[1]
+    return turns[:, -numbers:].T @ some
+
+
+def _analysed(
+    sky: GaussianSky, sht: SHT, rows: Float[np.ndarray, "row value"]
+) -> Complex[np.ndarray, "row field alm"]:
+    """Sums over cells of combinations of values times conjugate harmonics."""
+    full = np.zeros((len(rows), len(sky.stokes), 12 * sky.nside**2))
+    full[..., _grid(sky).ring] = rows.reshape(len(rows), len(sky.stokes), -1)
+    return np.asarray(sht.adjoint(full, _spin(sky)))
+
+
+def _synthesis(
+    sky: GaussianSky, sht: SHT, alm: Complex[np.ndarray, "row field alm"]
+) -> Float[np.ndarray, "row stokes npix"]:
+    return np.asarray(sht.synthesis(alm, _spin(sky)))
+
+
+def _spin(sky: GaussianSky) -> int:
+    return 0 if sky.stokes is Stokes.I else 2
+
+
+def _by_rows(
+    function: Callable[[np.ndarray], np.ndarray], rows: Float[np.ndarray, "row value"]
+) -> np.ndarray:
+    """A function of some rows after others."""
+    starts = range(0, len(rows), _TOGETHER)
+    return np.concatenate([function(rows[start : start + _TOGETHER]) for start in starts])
+
+
+def _modes_of(
+    sky: GaussianSky, basis: Float[np.ndarray, "number value"]
+) -> Float[np.ndarray, "number field mode"]:
+    """What the combinations are of each mode of unit variance, in single precision."""
+    sht = SHT(sky.nside, sky.theory.lmax)
+
+    def of(rows: np.ndarray) -> np.ndarray:
+        alm = _analysed(sky, sht, rows)
+        return np.asarray(real_parts(jnp.asarray(alm), sky.theory.lmax, sky.stokes), np.float32)
+
+    return _by_rows(of, basis)
+
+
+def _covariances(
+    modes: Float[np.ndarray, "number mode"], spectra: Float[np.ndarray, "part mode"]
+) -> Float[np.ndarray, "part number number"]:
+    """Covariances of combinations of modes, for several powers of these."""
+    out = np.zeros((len(spectra), len(modes), len(modes)))
+    for start in range(0, modes.shape[1], _CHUNK):
+        here = slice(start, start + _CHUNK)
+        some = modes[:, here].astype(float)
+        for part, one in enumerate(spectra):
+            out[part] += (some * one[here]) @ some.T
+    return out
 
 
 def _linear_algebra(
@@ -246,10 +303,11 @@ def _linear_algebra(
     """All arrays of `CoarseScores`."""
     points = jnp.asarray(sky.prior.at(jnp.asarray(sky.prior.grid(_SPECTRA))))
     spectra = np.asarray(sky.theory(points))
+    modes, ell = _modes_of(sky, basis), mode_multipoles(sky.theory.lmax, sky.stokes)
     shapes, telling = [], []
     for field in range(spectra.shape[1]):
         shape, told = _parts(spectra[:, field])
-        shapes.append(covariances(_grid(sky), sky.stokes, field, shape, basis))
+        shapes.append(_covariances(modes[:, field], shape[:, ell]))
         telling.append(told)
     found = [_of_node(sky, shapes, telling, place) for place in places]
     return [

@@ -1,4 +1,4 @@
-"""Covariances of combinations of the values of Gaussian skies, from correlation functions."""
+"""Covariances of the values of Gaussian skies, from correlation functions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ def covariances(
     stokes: Stokes,
     field: int,
     spectra: Float[np.ndarray, "part ell"],
-    basis: Float[np.ndarray, "number value"] | None = None,
-) -> Float[np.ndarray, "part number number"]:
-    """Covariances of combinations of the values of cells, for each spectrum of one field.
+) -> Float[np.ndarray, "part value value"]:
+    """Covariances of the values of cells, those of Q before those of U, for spectra of one field.
 
     Along the great circle of two cells Q and U are independent, with half the sum and half the
     difference of two correlation functions (Zaldarriaga & Seljak 1997, PRD 55, 1830, section IV).
@@ -41,7 +40,6 @@ def covariances(
         stokes: I, or Q and U.
         field: 0 for T and for E, 1 for B.
         spectra: from l = 0.
-        basis: combinations, of all values of Q before all of U; the values themselves by default.
 
     Examples:
         >>> flat = np.ones((1, 9))
@@ -52,7 +50,7 @@ def covariances(
     tables = _tables(stokes, field, spectra)
     fields = len(stokes)
     size = fields * grid.size
-    out = np.zeros((len(spectra), *2 * (size if basis is None else len(basis),)))
+    out = np.empty((len(spectra), size, size))
     for rows, angle, turns in _pairs(grid):
         place = angle * (_ANGLES / np.pi)
         lower = np.minimum(place.astype(np.int64), _ANGLES - 1)
@@ -71,10 +69,7 @@ def covariances(
                         [(across + along).imag, (along - across).real],
                     ]
                 )
-            if basis is None:
-                out[part, which] = block
-            else:
-                out[part] += basis[:, which] @ (block @ basis.T)
+            out[part, which] = block
     return out
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
 
 from skysift.grid import Grid
 from skysift.harmonic import SHT, multipoles
@@ -302,3 +302,22 @@ def real_modes(
             maps = sht.synthesis(alm, spin=2) if fields == 2 else sht.synthesis(alm)
             out[:, number, some] = maps[..., grid.ring].reshape(len(alm), -1).T
     return out, ell[which]
+
+
+def real_parts(
+    alm: Complex[Array, "map field alm"], lmax: int, stokes: Stokes
+) -> Float[Array, "map field mode"]:
+    """Real numbers of unit variance for unit spectra, as `real_modes` has them in order.
+
+    Args:
+        alm: packed coefficients.
+        lmax: largest multipole.
+        stokes: I, or Q and U.
+    """
+    ell, m = multipoles(lmax)
+    low = lowest(stokes)
+    first, second = np.flatnonzero(ell >= low), np.flatnonzero((ell >= low) & (m > 0))
+    scale = np.where(m > 0, math.sqrt(2.0), 1.0).astype(np.float32)
+    return jnp.concatenate(
+        [alm.real[..., first] * scale[first], alm.imag[..., second] * scale[second]], axis=-1
+    )

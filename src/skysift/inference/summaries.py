@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import math
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,8 +15,8 @@ import scipy.linalg
 from jaxtyping import Array, Float
 
 from skysift.grid import Grid
-from skysift.harmonic import SHT, Backend, multipoles
-from skysift.inference.likelihood import lowest, mode_multipoles, real_modes
+from skysift.harmonic import SHT, Backend
+from skysift.inference.likelihood import lowest, mode_multipoles, real_modes, real_parts
 from skysift.inference.regions import FullSky, Shared
 from skysift.inference.simulators import AbstractSimulator, GaussianSky, Observed
 from skysift.inference.summary import AbstractSummary
@@ -142,13 +141,13 @@ class Filtered(AbstractSummary):
         spin = 0 if self.stokes is Stokes.I else 2
         if self.kind is Filter.ANALYSIS:
             alm = sht.analysis(values, spin)
-            return self._pooled(_real(alm, self.lmax, self.stokes))
+            return self._pooled(real_parts(alm, self.lmax, self.stokes))
         alm = sht.adjoint(values, spin)
-        of_map = self._pooled(_real(alm, self.lmax, self.stokes))
+        of_map = self._pooled(real_parts(alm, self.lmax, self.stokes))
         if not self.of_mask:
             return of_map
         mask = sht.adjoint(observed.mask[:, None].astype(jnp.float32))
-        squares = _real(mask, self.lmax, Stokes.I)[:, 0] ** 2
+        squares = real_parts(mask, self.lmax, Stokes.I)[:, 0] ** 2
         powers = squares @ jnp.asarray(_pools(self.lmax, Stokes.I))
         return jnp.concatenate([of_map, jnp.log(powers + 1e-6)], axis=-1)
 
@@ -198,17 +197,6 @@ def _exact(nside: int, lmax: int, stokes: Stokes) -> Array:
     root = scipy.linalg.cho_factor(flat.T @ flat, overwrite_a=True, check_finite=False)
     inverse = scipy.linalg.cho_solve(root, flat.T, overwrite_b=True, check_finite=False)
     return jnp.asarray(inverse.T, jnp.float32)
-
-
-def _real(alm: Array, lmax: int, stokes: Stokes) -> Float[Array, "map field mode"]:
-    """Real numbers of unit variance for unit spectra, as `real_modes` has them in order."""
-    ell, m = multipoles(lmax)
-    low = lowest(stokes)
-    first, second = np.flatnonzero(ell >= low), np.flatnonzero((ell >= low) & (m > 0))
-    scale = np.where(m > 0, math.sqrt(2.0), 1.0).astype(np.float32)
-    return jnp.concatenate(
-        [alm.real[..., first] * scale[first], alm.imag[..., second] * scale[second]], axis=-1
-    )
 
 
 @functools.lru_cache(maxsize=8)

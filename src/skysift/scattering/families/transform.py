@@ -92,7 +92,7 @@ class WST:
             >>> st = WST.sphere(nside=8, scales=3)
             >>> phi = st(np.random.default_rng(0).standard_normal(768))
             >>> phi["S1"].shape, phi["S2"].shape
-            ((3,), (9,))
+            ((3,), (12,))
         """
         sphere = sphere_parts(
             nside, scales, lmax, channels, weights, wavelet, directions, harmonics
