@@ -12,7 +12,6 @@ are not repeated. With `--models` the models that come with the package are made
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import time
@@ -27,7 +26,7 @@ from skysift.experiment.inference import FIDUCIALS
 from skysift.experiment.inference_config import BenchExperiment, Row
 from skysift.experiment.inference_problem import simulator_of
 from skysift.experiment.inference_published import published
-from skysift.inference import covariance, limits
+from skysift.inference import limits
 from skysift.inference.evaluate import Evaluation, evaluate
 from skysift.inference.likelihood import PixelLikelihood
 from skysift.inference.limits import Limit
@@ -163,16 +162,13 @@ def limit_of(simulator: GaussianSky) -> Limit | None:
 
 
 def fiducials(found: Evaluation, simulator: GaussianSky) -> list[dict]:
-    """Errors of r and tau at fixed parameters, beside Fisher bounds: of the cells, if in reach."""
-    if isinstance(simulator.region, FullSky) or simulator.nside > 64:
-        matrix_of = functools.partial(limits.fisher, simulator)
-    elif simulator.nside == 64:
-        matrix_of = functools.partial(covariance.fisher, simulator)
-    else:
-        matrix_of = PixelLikelihood(simulator).fisher
+    """Errors of r and tau at fixed parameters, beside Fisher bounds."""
+    cells = None
+    if not isinstance(simulator.region, FullSky) and simulator.nside <= 32:
+        cells = PixelLikelihood(simulator)
     out = []
     for one in found.biases:
-        matrix = matrix_of(one.truth)
+        matrix = limits.fisher(simulator, one.truth) if cells is None else cells.fisher(one.truth)
         out.append(
             {
                 "truth": one.truth.tolist(),

@@ -48,7 +48,8 @@ The worst of nine fiducials (r = 0.001, 0.003, 0.006; tau = 0.04, 0.054, 0.07): 
 posterior means over the Fisher bound; in parentheses the worst of those that are three bounds or more from
 either end of the prior (r 0 to 0.01, tau 0.03 to 0.08). The slope is that of means on truths over the prior,
 over what right posteriors have (1 less their variance over that of the prior); in parentheses the slope itself.
-A network that collapsed has none.
+A network that collapsed has none. The bound is that of the cells; of cut skies from nside 64 on it is that of
+the full sky over the root of the part that is seen, which is smaller than that of the cells.
 
 | nside | f_sky | noise [uK arcmin] | rmse / bound, r | tau | slope of r | of tau | coverage of r | of tau | time [s] |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |

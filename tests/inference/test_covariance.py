@@ -5,7 +5,7 @@ import pytest
 
 from skysift.grid import Grid
 from skysift.harmonic import SHT
-from skysift.inference.covariance import covariances, fisher
+from skysift.inference.covariance import covariances, fisher_of_cells
 from skysift.inference.likelihood import PixelLikelihood, real_modes
 from skysift.inference.regions import FullSky, Shared, cap
 from skysift.inference.simulators import GaussianSky, Protocol
@@ -30,7 +30,7 @@ def test_covariances_are_those_of_the_modes(stokes, field):
 def test_fisher_matrix_is_that_of_the_modes(noise):
     sky = GaussianSky(PolarisationPeaks(LMAX), 4, noise=noise, region=Shared(GRID))
     at = np.array([7.0, 9.0])
-    np.testing.assert_allclose(fisher(sky, at), PixelLikelihood(sky).fisher(at), rtol=1e-4)
+    np.testing.assert_allclose(fisher_of_cells(sky, at), PixelLikelihood(sky).fisher(at), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_fisher_matrix_is_that_of_the_modes(noise):
 def test_fisher_matrices_that_are_refused(changes, at, message):
     sky = GaussianSky(PolarisationPeaks(LMAX), 4, **({"region": Shared(GRID)} | changes))
     with pytest.raises(ValueError, match=message):
-        fisher(sky, np.array(at))
+        fisher_of_cells(sky, np.array(at))

@@ -113,7 +113,7 @@ def _pairs(
         yield some, angle, np.stack([first * np.conj(second), first * second])
 
 
-def fisher(
+def fisher_of_cells(
     sky: GaussianSky, parameters: Float[np.ndarray, " parameter"]
 ) -> Float[np.ndarray, "parameter parameter"]:
     """Fisher matrix of the values of a cut sky, half the trace of S^-1 dS S^-1 dS.

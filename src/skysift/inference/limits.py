@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from skysift.inference.covariance import fisher_of_cells as fisher_of_cells
 from skysift.inference.likelihood import HarmonicLikelihood, PixelLikelihood
 from skysift.inference.prior import Prior
 from skysift.inference.regions import FullSky, Shared
