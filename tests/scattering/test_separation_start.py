@@ -75,7 +75,7 @@ def test_there_is_no_wall_between_regions():
 def test_fixed_large_scales_and_the_mean_are_the_data(uneven):
     _, data, noise, statistic = uneven
     start = started(statistic, data, noise, (LargeScales(4.0),))
-    change = np.fft.fft2(start - data + noise.mean() * 1.0, norm="forward")
+    change = np.fft.fft2(start - data + noise.mean(), norm="forward")
     numbers = np.hypot(*np.meshgrid(*[np.fft.fftfreq(64, 1 / 64)] * 2, indexing="ij"))
     low = (numbers <= 4.0) & (numbers > 0.0)
     np.testing.assert_allclose(change[low], 0.0, atol=1e-12)
