@@ -104,11 +104,6 @@ class CoarseScores(AbstractEstimate):
         parameters = self.sky.prior.size
         return parameters * (1 + len(self.places)) + parameters * (parameters + 1) // 2
 
-    @property
-    def learns(self) -> bool:
-        """No."""
-        return False
-
     def __call__(self, observed: Observed) -> Float[Array, "map number"]:
         """Numbers of each map, in single precision.
 
@@ -203,6 +198,10 @@ def _check(sky: GaussianSky, lmax: int) -> None:
         raise ValueError(
             "sky: expected one mask for all maps, got another in each, or none. Take Filtered, or "
             "MostLikely."
+        )
+    if sky.stokes is Stokes.IQU:
+        raise ValueError(
+            "sky: expected I, or Q and U, got IQU. Use a network that learns its summary."
         )
     if sky.protocol is not Protocol.PHYSICAL:
         raise ValueError(

@@ -64,11 +64,6 @@ class MostLikely(AbstractEstimate):
         parameters = self.sky.prior.size
         return parameters * (parameters + 2) + len(self.sky.stokes)
 
-    @property
-    def learns(self) -> bool:
-        """No."""
-        return False
-
     def __call__(self, observed: Observed) -> Float[Array, "map number"]:
         """Numbers of each map, in single precision.
 

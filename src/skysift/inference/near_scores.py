@@ -128,11 +128,6 @@ class NearScores(AbstractEstimate):
         around = (2 * _REACH + 1) ** parameters
         return 2 * parameters + parameters * (parameters + 1) // 2 + around * (parameters + 1)
 
-    @property
-    def learns(self) -> bool:
-        """No."""
-        return False
-
     def __call__(self, observed: Observed) -> Float[Array, "map number"]:
         """Numbers of each map, in single precision.
 

@@ -97,11 +97,6 @@ class Scores(AbstractEstimate):
         parameters = self.sky.prior.size
         return parameters * (1 + len(self.nodes)) + parameters * (parameters + 1) // 2
 
-    @property
-    def learns(self) -> bool:
-        """No."""
-        return False
-
     def __call__(self, observed: Observed) -> Float[Array, "map number"]:
         """Numbers of each map, in single precision.
 

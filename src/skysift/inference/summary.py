@@ -59,3 +59,8 @@ class AbstractEstimate(AbstractSummary):
     Places of the parameters first, where the box of the prior goes from -1 to 1, then the lower
     root of their covariance by rows, then residuals.
     """
+
+    @property
+    def learns(self) -> bool:
+        """No."""
+        return False
