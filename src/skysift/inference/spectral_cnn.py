@@ -11,6 +11,8 @@ the mean of all that are seen.
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -27,6 +29,14 @@ from skysift.inference.simulators import Observed
 from skysift.maps import Stokes
 
 _MOMENTUM, _EPSILON = 0.1, 1e-5
+OWN = 0.1
+"""What of a gain belongs to its m, over the parameter that tells it."""
+_SPREAD = 0.05
+"""Of first gains: large beside the step of Adam. Normalisation undoes any factor."""
+_GROUPS = 4
+"""Groups of m: more leave out more of l < m, and are more, smaller products."""
+
+Groups = Sequence[Float[Array, "m ell part map channel"]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,10 @@ class Equiangular:
     Clenshaw-Curtis weights. Multipoles reach to `lmax`, m to `rings` at most. The analysis undoes
     the synthesis where lmax < rings / 2.
 
+    Nodes come first and channels last, and coefficients are in groups of neighbouring m, each from
+    its least m on in l: like this all sums are products of matrices as they lie in memory, and few
+    of them are of l < m.
+
     Args:
         rings: how many.
         lmax: largest multipole.
@@ -46,8 +60,12 @@ class Equiangular:
 
     Examples:
         >>> grid = Equiangular(16, 7)
-        >>> parts = jnp.zeros((2, 8, 8)).at[0, 1, 3].set(1.0)
-        >>> bool(abs(grid.analysis(grid.synthesis(parts)) - parts).max() < 1e-12)
+        >>> grid.groups
+        ((0, 2), (2, 4), (4, 6), (6, 8))
+        >>> parts = [jnp.zeros((2, 8 - low, 2, 1, 1)) for low, _ in grid.groups]
+        >>> parts[1] = parts[1].at[0, 3].set(1.0)
+        >>> found = grid.analysis(grid.synthesis(parts))
+        >>> all(bool(abs(a - b).max() < 1e-12) for a, b in zip(found, parts))
         True
     """
 
@@ -65,38 +83,62 @@ class Equiangular:
         """Largest m, which nodes of a ring can tell."""
         return min(self.lmax, self.rings)
 
-    def analysis(self, maps: Float[Array, "... ring node"]) -> Float[Array, "... 2 m ell"]:
+    @property
+    def groups(self) -> tuple[tuple[int, int], ...]:
+        """The first m of each group, and that after its last."""
+        edges = np.linspace(0, self.mmax + 1, min(_GROUPS, self.mmax + 1) + 1).astype(int)
+        return tuple((int(low), int(high)) for low, high in itertools.pairwise(edges))
+
+    def analysis(self, maps: Float[Array, "node ring map channel"]) -> Groups:
         """Real and imaginary parts of coefficients: the sum over nodes with weights.
 
         Args:
             maps: values at the nodes.
         """
         functions, weights, phases = self._tables(maps.dtype)
-        rings = jnp.einsum("...kj,jzm->...zmk", maps, phases) * (np.pi / self.rings)
-        return jnp.einsum("...zmk,mlk->...zml", rings, functions * weights)
+        nodes, rings, *rest = maps.shape
+        along = phases.reshape(-1, nodes) @ maps.reshape(nodes, -1)
+        along = jnp.moveaxis(along.reshape(self.mmax + 1, 2, rings, -1), 1, 2)
+        along = along.reshape(self.mmax + 1, rings, -1)
+        parts = []
+        for low, high in self.groups:
+            table = functions[low:high, low:] * (weights * np.pi / self.rings).astype(maps.dtype)
+            part = jnp.einsum("mlk,mkq->mlq", table, along[low:high])
+            parts.append(part.reshape(*part.shape[:2], 2, *rest))
+        return parts
 
-    def synthesis(self, parts: Float[Array, "... 2 m ell"]) -> Float[Array, "... ring node"]:
+    def synthesis(self, parts: Groups) -> Float[Array, "node ring map channel"]:
         """Values at the nodes.
 
         Args:
             parts: real and imaginary parts of coefficients; those of m > l count for nothing.
         """
-        functions, _, phases = self._tables(parts.dtype)
-        rings = jnp.einsum("...zml,mlk->...zmk", parts, functions)
+        dtype, rest = parts[0].dtype, parts[0].shape[3:]
+        functions, _, phases = self._tables(dtype)
+        along = jnp.concatenate(
+            [
+                jnp.einsum(
+                    "mlk,mlq->mkq", functions[low:high, low:], part.reshape(*part.shape[:2], -1)
+                )
+                for (low, high), part in zip(self.groups, parts, strict=True)
+            ]
+        )
+        along = jnp.moveaxis(along.reshape(self.mmax + 1, self.rings, 2, -1), 2, 1)
         # m and -m count, but zero and the last, which the nodes cannot tell from its opposite.
         number = np.arange(self.mmax + 1)
         once = (number == 0) | (number == self.rings)
-        count = np.where(once, 1.0, 2.0).astype(parts.dtype)
-        return jnp.einsum("...zmk,jzm->...kj", rings, phases * count)
+        count = np.where(once, 1.0, 2.0).astype(dtype)[:, None, None]
+        back = jnp.asarray((phases * count).reshape(-1, 2 * self.rings).T)
+        return (back @ along.reshape(back.shape[1], -1)).reshape(2 * self.rings, self.rings, *rest)
 
     def _tables(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         functions, weights, phases = _tables(self.rings, self.lmax)
-        return functions.astype(dtype), weights.astype(dtype), phases.astype(dtype)
+        return functions.astype(dtype), weights, phases.astype(dtype)
 
 
 @functools.lru_cache(maxsize=8)
 def _tables(rings: int, lmax: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Legendre functions `(m, ell, ring)`, Clenshaw-Curtis weights, and phases `(node, 2, m)`."""
+    """Legendre functions `(m, ell, ring)`, Clenshaw-Curtis weights, and phases `(m, 2, node)`."""
     theta = np.arange(rings) * np.pi / (rings - 1)
     mmax = min(lmax, rings)
     functions = np.zeros((mmax + 1, lmax + 1, rings))
@@ -107,7 +149,7 @@ def _tables(rings: int, lmax: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         alm[0, held * (2 * lmax + 1 - held) // 2 + ell] = 1.0
         leg = ducc0.sht.alm2leg(alm=alm, spin=0, lmax=lmax, theta=theta)[0, :, : mmax + 1]
         functions[:, ell] = leg.real.T
-    angle = np.arange(2 * rings)[:, None] * np.arange(mmax + 1) * (np.pi / rings)
+    angle = np.arange(mmax + 1)[:, None] * np.arange(2 * rings) * (np.pi / rings)
     return functions, clenshaw_curtis(rings), np.stack([np.cos(angle), -np.sin(angle)], axis=1)
 
 
@@ -183,9 +225,15 @@ class SpectralShape:
 
 
 class _Block(eqx.Module):
-    """A filter with gains for each coefficient, then the normalisation of a batch."""
+    """A filter with gains for each coefficient, then the normalisation of a batch.
 
-    weights: Float[Array, "2 output input m ell"]
+    Gains are what an l has for all its m, and what each m has beside it. All gains are possible, as
+    in torch-harmonics-healpix, which has one parameter for each; of which the first
+    kind is learnt from a small part of the maps.
+    """
+
+    shared: Float[Array, "ell input output"]
+    weights: tuple[Float[Array, "m ell input part output"], ...]
     factor: Float[Array, " output"]
     shift: Float[Array, " output"]
     mean: Buffer
@@ -194,38 +242,47 @@ class _Block(eqx.Module):
 
     def __init__(self, grid: Equiangular, inputs: int, outputs: int, key: PRNGKeyArray) -> None:
         self.grid = grid
+        first, second = jax.random.split(key)
+        shape = (grid.lmax + 1, inputs, outputs)
+        self.shared = _SPREAD * jax.random.normal(first, shape, jnp.float32)
+        # As small as the first gains of torch-harmonics-healpix.
         spread = 1.0 / (inputs * (grid.lmax + 1))
-        shape = (2, outputs, inputs, grid.mmax + 1, grid.lmax + 1)
-        self.weights = spread * jax.random.normal(key, shape, jnp.float32)
+        shapes = [
+            (high - low, grid.lmax + 1 - low, inputs, 2, outputs) for low, high in grid.groups
+        ]
+        self.weights = tuple(
+            spread * jax.random.normal(one, shape, jnp.float32)
+            for shape, one in zip(shapes, jax.random.split(second, len(shapes)), strict=True)
+        )
         self.factor, self.shift = jnp.ones(outputs, jnp.float32), jnp.zeros(outputs, jnp.float32)
         self.mean = Buffer(jnp.zeros(outputs, jnp.float32))
         self.variance = Buffer(jnp.ones(outputs, jnp.float32))
 
     def filtered(
-        self, maps: Float[Array, "map input ring node"]
-    ) -> Float[Array, "map output ring node"]:
-        real, imaginary = self.weights
-        # z: part of what comes, y: part of what goes.
-        weights = jnp.stack([jnp.stack([real, imaginary]), jnp.stack([-imaginary, real])])
-        parts = self.grid.analysis(maps)
-        return self.grid.synthesis(jnp.einsum("zyoiml,nizml->noyml", weights, parts))
+        self, maps: Float[Array, "node ring map input"]
+    ) -> Float[Array, "node ring map output"]:
+        parts = []
+        analysed = self.grid.analysis(maps)
+        for part, own, (low, _) in zip(analysed, self.weights, self.grid.groups, strict=True):
+            shared = jnp.stack([self.shared[low:], jnp.zeros_like(self.shared[low:])], axis=-2)
+            parts.append(_mixed(part, OWN * own + shared))
+        return self.grid.synthesis(parts)
 
     def normalised(
         self,
-        maps: Float[Array, "map output ring node"],
+        maps: Float[Array, "node ring map output"],
         mean: Float[Array, " output"],
         variance: Float[Array, " output"],
-    ) -> Float[Array, "map output ring node"]:
+    ) -> Float[Array, "node ring map output"]:
         factor = self.factor / jnp.sqrt(variance + _EPSILON)
-        shift = self.shift - mean * factor
-        return maps * factor[:, None, None] + shift[:, None, None]
+        return maps * factor + (self.shift - mean * factor)
 
     def learning(
-        self, maps: Float[Array, "map input ring node"], momentum: float = _MOMENTUM
-    ) -> tuple[Float[Array, "map output ring node"], _Block]:
+        self, maps: Float[Array, "node ring map input"], momentum: float = _MOMENTUM
+    ) -> tuple[Float[Array, "node ring map output"], _Block]:
         filtered = self.filtered(maps)
-        mean, variance = filtered.mean(axis=(0, 2, 3)), filtered.var(axis=(0, 2, 3))
-        count = filtered.size // filtered.shape[1]
+        mean, variance = filtered.mean(axis=(0, 1, 2)), filtered.var(axis=(0, 1, 2))
+        count = filtered.size // filtered.shape[-1]
         unbiased = variance * (count / (count - 1))
         moved = (
             (1.0 - momentum) * self.mean.value + momentum * jax.lax.stop_gradient(mean),
@@ -235,9 +292,26 @@ class _Block(eqx.Module):
         return self.normalised(filtered, mean, variance), block
 
     def __call__(
-        self, maps: Float[Array, "map input ring node"]
-    ) -> Float[Array, "map output ring node"]:
+        self, maps: Float[Array, "node ring map input"]
+    ) -> Float[Array, "node ring map output"]:
         return self.normalised(self.filtered(maps), self.mean.value, self.variance.value)
+
+
+def _mixed(
+    parts: Float[Array, "m ell part map input"], weights: Float[Array, "m ell input part output"]
+) -> Float[Array, "m ell part map output"]:
+    """Complex products, of both parts with both parts of the weights at once."""
+    m, ell, _, count, inputs = parts.shape
+    both = jnp.einsum(
+        "mlni,mlio->mlno",
+        parts.reshape(m, ell, 2 * count, inputs),
+        weights.reshape(m, ell, inputs, -1),
+    )
+    both = both.reshape(m, ell, 2, count, 2, -1)
+    real, imaginary = both[:, :, 0], both[:, :, 1]
+    return jnp.stack(
+        [real[..., 0, :] - imaginary[..., 1, :], real[..., 1, :] + imaginary[..., 0, :]], axis=2
+    )
 
 
 class SpectralCNN(AbstractNetwork):
@@ -301,7 +375,7 @@ class SpectralCNN(AbstractNetwork):
 
     def _moved(
         self, observed: Observed, momentum: float
-    ) -> tuple[Float[Array, "map channel ring node"], Self]:
+    ) -> tuple[Float[Array, "node ring map channel"], Self]:
         """Maps after all blocks, and the network with its running means brought up."""
         maps, blocks = self._sampled(observed), []
         for place, block in enumerate(self.blocks):
@@ -309,10 +383,10 @@ class SpectralCNN(AbstractNetwork):
             blocks.append(moved)
         return maps, eqx.tree_at(lambda n: n.blocks, self, tuple(blocks))
 
-    def _pooled(self, maps: Float[Array, "map channel ring node"]) -> Float[Array, "map number"]:
-        return jax.nn.relu(jax.vmap(self.dense)(maps.mean(axis=(2, 3))))
+    def _pooled(self, maps: Float[Array, "node ring map channel"]) -> Float[Array, "map number"]:
+        return jax.nn.relu(jax.vmap(self.dense)(maps.mean(axis=(0, 1))))
 
-    def _sampled(self, observed: Observed) -> Float[Array, "map channel ring node"]:
+    def _sampled(self, observed: Observed) -> Float[Array, "node ring map channel"]:
         """Values of the nearest cells, and the mask as a channel of polarised maps."""
         expected = (len(self.shape.stokes), 12 * self.shape.nside**2)
         if observed.values.shape[1:] != expected:
@@ -321,17 +395,17 @@ class SpectralCNN(AbstractNetwork):
                 f"{self.shape.stokes.value} at nside {self.shape.nside}, got "
                 f"{observed.values.shape}. Check nside and Stokes parameters."
             )
-        cells = _nearest(self.shape.nside)
-        mask = observed.mask[:, None][..., cells]
-        values = observed.values.astype(jnp.float32)[..., cells]
-        values = jnp.where(mask, values, 0.0)
+        cells = _nearest(self.shape.nside).T
+        mask = jnp.moveaxis(observed.mask[:, cells], 0, -1)[..., None]
+        values = jnp.where(observed.mask[:, None], observed.values.astype(jnp.float32), 0.0)
+        values = jnp.moveaxis(values[..., cells], (0, 1), (-2, -1))
         if self.shape.inpaint:
-            count = jnp.maximum(mask.sum(axis=(2, 3), keepdims=True), 1)
-            mean = values.sum(axis=(2, 3), keepdims=True) / count.astype(jnp.float32)
+            count = jnp.maximum(mask.sum(axis=(0, 1), keepdims=True), 1)
+            mean = values.sum(axis=(0, 1), keepdims=True) / count.astype(jnp.float32)
             values = jnp.where(mask, values, mean)
         if self.shape.stokes is Stokes.I:
             return values
-        return jnp.concatenate([values, mask.astype(jnp.float32)], axis=1)
+        return jnp.concatenate([values, mask.astype(jnp.float32)], axis=-1)
 
 
 @functools.lru_cache(maxsize=8)

@@ -426,14 +426,16 @@ def _epoch(run: _Run, state: _State, number: Array) -> tuple[_State, Array]:
         if run.train_data is None:
             places, numbers = _shared(_drawn(run.simulator, row, plan.batch), 0)
             keys = jax.random.split(jax.random.fold_in(row, 1), plan.members)
-            axes = (eqx.if_array(0), eqx.if_array(0), None, None, 0)
+            # An axis of members would cost networks, whose time is in large products, half of it.
+            found = []
+            for at, of_member in enumerate(keys):
+                own = jax.tree.map(lambda leaf, at=at: leaf[at], (values, optimised))
+                found.append(one(own[0], own[1], numbers, places, of_member))
+            values, optimised, loss = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
         else:
             numbers, places = _shared((run.train_data.numbers[row], run.train_data.places[row]), 1)
             keys = jax.random.split(key, plan.members)
-            axes = (eqx.if_array(0), eqx.if_array(0), 0, 0, 0)
-        values, optimised, loss = eqx.filter_vmap(one, in_axes=axes)(
-            values, optimised, numbers, places, keys
-        )
+            values, optimised, loss = eqx.filter_vmap(one)(values, optimised, numbers, places, keys)
         return (values, optimised), loss
 
     (values, optimised), losses = jax.lax.scan(step, (state.values, state.optimiser), rows)
