@@ -1,6 +1,7 @@
 """Scores of large scales, against dense matrices and simulated maps."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from skysift.inference.likelihood import PixelLikelihood
 from skysift.inference.model import Network
 from skysift.inference.regions import FullSky, RandomCaps, Shared, cap
 from skysift.inference.simulators import GaussianSky, Observed, Protocol, Split, t2, t4
+from skysift.inference.small_scales import SmallScales
 from skysift.inference.theory import PolarisationPeaks
 
 SHARED = Shared(Grid.from_mask(cap(0.3, 8)))
@@ -53,6 +55,17 @@ def dense(summary, parameters, step=1e-4):
     return inverse, changes, np.array(fisher)
 
 
+def information_of_bands(summary, place):
+    """What the bands of small scales add."""
+
+    def law(place):
+        return summary.sky.theory(summary.sky.prior.at(place))
+
+    spectra, slopes = law(jnp.asarray(place)), jax.jacfwd(law)(jnp.asarray(place))
+    small = SmallScales.above(summary.sky, summary.lmax)
+    return small.law(np.asarray(spectra), np.asarray(slopes))[1]
+
+
 def test_basis_is_orthonormal_and_has_the_large_scales(summary):
     basis = np.asarray(summary.basis, float)
     np.testing.assert_allclose(basis @ basis.T, np.eye(len(basis)), atol=1e-5)
@@ -72,9 +85,11 @@ def test_scores_are_those_of_the_exact_likelihood_of_the_combinations(summary, o
     values = np.asarray(observed.values[:5], float)[..., SHARED.grid.ring].reshape(5, -1)
     seen = values @ np.asarray(summary.basis, float).T @ inverse
     expected = [0.5 * np.einsum("ni,ij,nj->n", seen, one, seen) for one in changes]
-    found = scores_of(summary, observed)
-    np.testing.assert_allclose(found[:5, number], np.transpose(expected), rtol=2e-3, atol=1e-2)
-    np.testing.assert_allclose(summary.information[number], fisher, rtol=1e-3, atol=1e-2)
+    of_bands = summary.bands.powers(observed.values[:5]) @ summary.weights[number].T
+    found = scores_of(summary, observed)[:5, number] - of_bands
+    np.testing.assert_allclose(found, np.transpose(expected), rtol=2e-3, atol=1e-2)
+    own = summary.information[number] - information_of_bands(summary, summary.places[number])
+    np.testing.assert_allclose(own, fisher, rtol=1e-3, atol=1e-2)
 
 
 def test_means_of_scores_are_those_of_maps(summary, observed):
@@ -91,8 +106,10 @@ def test_estimates_are_unbiased_and_scatter_as_the_information_says(summary, obs
     scatter = away.std(axis=0, ddof=1)
     assert np.all(np.abs(away.mean(axis=0)) < 4.0 * scatter / np.sqrt(2000.0) + 0.05 * scatter)
     fisher = dense(summary, summary.sky.prior.at(PLACE))[2]
-    bound = np.sqrt(np.diag(np.linalg.inv(fisher)))
+    alone = np.sqrt(np.diag(np.linalg.inv(fisher)))
+    bound = np.sqrt(np.diag(np.linalg.inv(fisher + information_of_bands(summary, PLACE))))
     np.testing.assert_allclose(scatter, bound, rtol=0.15)
+    assert scatter[0] < 0.7 * alone[0]
 
 
 def test_files_keep_it(summary, observed):

@@ -2,7 +2,8 @@
 
 What large scales say is in few combinations of the values of cells: those that a spectrum up to
 some multipole fills. They are few enough for the exact algebra of `scores`, and lose no B mode to
-E, however little is seen: their covariance is known, with what smaller scales add to it.
+E, however little is seen: their covariance is known, with what smaller scales add to it. What
+smaller scales say themselves is in powers of bands (`small_scales`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from skysift.inference.likelihood import lowest, mode_multipoles, real_parts
 from skysift.inference.regions import Shared
 from skysift.inference.scores import NODES, solved
 from skysift.inference.simulators import AbstractSimulator, GaussianSky, Observed, Protocol
+from skysift.inference.small_scales import Bands, SmallScales
 from skysift.inference.summary import AbstractEstimate
 from skysift.maps import Stokes
 
@@ -44,7 +46,7 @@ _NEGLIGIBLE = 1e-4
 
 
 class CoarseScores(AbstractEstimate):
-    """Parameters at which weighted scores of nodes vanish, as `Scores`, of large scales.
+    """Parameters at which weighted scores of nodes vanish, as `Scores`, with bands of small scales.
 
     Args:
         sky: law of the maps; one mask for all.
@@ -65,11 +67,13 @@ class CoarseScores(AbstractEstimate):
     """
 
     sky: GaussianSky = eqx.field(static=True)
+    bands: Bands = eqx.field(static=True)
     lmax: int = eqx.field(static=True)
     nodes: int = eqx.field(static=True)
     basis: Float[Array, "number value"]
     roots: Float[Array, "node number number"]
     forms: Float[Array, "node parameter number number"]
+    weights: Float[Array, "node parameter band"]
     windows: Float[Array, "node parameter field ell"]
     offsets: Float[Array, "node parameter"]
     information: Float[Array, "node parameter parameter"]
@@ -89,9 +93,12 @@ class CoarseScores(AbstractEstimate):
             )
         self.sky, self.lmax, self.nodes = sky, lmax, nodes
         basis = _basis(sky, lmax, numbers)
-        found = _linear_algebra(sky, basis, self.places)
+        small = SmallScales.above(sky, lmax)
+        self.bands = small.bands
         self.basis = jnp.asarray(basis, jnp.float32)
-        self.roots, self.forms, self.windows, self.offsets, self.information = found
+        found = _linear_algebra(sky, basis, small, self.places)
+        self.roots, self.forms, self.weights = (jnp.asarray(one, jnp.float32) for one in found[:3])
+        self.windows, self.offsets, self.information = map(jnp.asarray, found[3:])
 
     @property
     def places(self) -> Float[np.ndarray, "node parameter"]:
@@ -120,16 +127,18 @@ class CoarseScores(AbstractEstimate):
         Args:
             observed: maps and masks.
         """
-        values = observed.values.astype(jnp.float32)[..., _grid(self.sky).ring]
-        numbers = values.reshape(len(values), -1) @ self.basis.T
+        maps = observed.values.astype(jnp.float32)
+        numbers = maps[..., _grid(self.sky).ring].reshape(len(maps), -1) @ self.basis.T
+        of_bands = self.bands.powers(maps).astype(float)
 
-        def of_node(node: tuple[Array, Array]) -> Array:
-            root, forms = node
+        def of_node(node: tuple[Array, Array, Array]) -> Array:
+            root, forms, weights = node
             white = numbers @ root.T
             scores = [jnp.sum((white * (white @ form)).astype(float), axis=1) for form in forms]
-            return jnp.stack(scores, axis=1)
+            return jnp.stack(scores, axis=1) + of_bands @ weights.T.astype(float)
 
-        return jnp.moveaxis(jax.lax.map(of_node, (self.roots, self.forms)), 0, 1)
+        found = jax.lax.map(of_node, (self.roots, self.forms, self.weights))
+        return jnp.moveaxis(found, 0, 1)
 
     def means(self, at: Float[Array, " parameter"]) -> Float[Array, "node parameter"]:
         """Means of the scores of maps of a place.
@@ -297,9 +306,10 @@ def _covariances(
 def _linear_algebra(
     sky: GaussianSky,
     basis: Float[np.ndarray, "number value"],
+    small: SmallScales,
     places: Float[np.ndarray, "node parameter"],
-) -> list[Array]:
-    """All arrays of `CoarseScores`."""
+) -> list[np.ndarray]:
+    """Roots, forms, weights, windows, offsets and information of all nodes."""
     points = jnp.asarray(sky.prior.at(jnp.asarray(sky.prior.grid(_SPECTRA))))
     spectra = np.asarray(sky.theory(points))
     modes, ell = _modes_of(sky, basis), mode_multipoles(sky.theory.lmax, sky.stokes)
@@ -308,22 +318,18 @@ def _linear_algebra(
         shape, told = _parts(spectra[:, field])
         shapes.append(_covariances(modes[:, field], shape[:, ell]))
         telling.append(told)
-    found = [_of_node(sky, shapes, telling, place) for place in places]
-    return [
-        jnp.asarray(np.stack(one), dtype)
-        for one, dtype in zip(
-            zip(*found, strict=True), (jnp.float32, jnp.float32, float, float, float), strict=True
-        )
-    ]
+    found = [_of_node(sky, shapes, telling, small, place) for place in places]
+    return [np.stack(one) for one in zip(*found, strict=True)]
 
 
 def _of_node(
     sky: GaussianSky,
     shapes: list[Float[np.ndarray, "part number number"]],
     telling: list[Float[np.ndarray, "part ell"]],
+    small: SmallScales,
     place: Float[np.ndarray, " parameter"],
 ) -> tuple[np.ndarray, ...]:
-    """Filters of a node, windows and offsets of the means of its scores, and their information."""
+    """Filters of a node, weights of bands, windows and offsets of mean scores, and information."""
 
     def law(at: Array) -> Array:
         return sky.theory(sky.prior.at(at))
@@ -349,7 +355,9 @@ def _of_node(
     )
     offsets = sky.noise**2 * np.trace(unwhitened, axis1=1, axis2=2)
     information = 2.0 * np.einsum("pij,qij->pq", forms, forms)
-    return root, forms, windows, offsets, information
+    weights, more = small.law(spectra, slopes)
+    windows = windows + np.tensordot(weights, small.response, axes=1)
+    return root, forms, weights, windows, offsets + weights @ small.noise, information + more
 
 
 def _parts(
