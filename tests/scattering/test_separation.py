@@ -178,6 +178,30 @@ def test_restarts_differ_where_the_noise_is_strong():
     np.testing.assert_allclose(found.spread, found.maps.std(axis=0, ddof=1))
 
 
+def test_no_two_solutions_begin_alike():
+    states = []
+    separated(
+        draws=9, restarts=10, report=states.append, descent=Descent(LBFGS(max_iter=1), steps=1)
+    )
+    starts = [np.asarray(one.signal[1]) for one in states if one.step == 0]
+    assert len(starts) == 10
+    assert len({one.tobytes() for one in starts}) == 10
+
+
+def test_the_weight_says_which_of_two_constraints_gives_way():
+    """The power that either asks for is not that of the other."""
+    lower = WhiteNoise(0.8 * NOISE).maps(STATISTIC.domain, 16, SEED)
+    quick = Descent(LBFGS(max_iter=10), steps=3, tolerance=1e-3)
+    ratios = []
+    for weight in (0.01, 100.0):
+        found = separated(
+            contamination=lower, constraints=(Total(weight=weight), Remainder()), descent=quick
+        )
+        total, remainder = (losses[-1] for losses in found.history.values())
+        ratios.append(total / remainder)
+    assert ratios[1] < 0.2 * ratios[0], ratios
+
+
 def test_fixed_scales_are_those_of_the_data():
     found = separated(constraints=(Total(), LargeScales(3.0)))
     number = np.hypot(*np.meshgrid(*2 * [np.fft.fftfreq(32, 1 / 32)], indexing="ij"))
@@ -290,7 +314,10 @@ class Wild(AbstractSampler):
 
 
 def test_divergence_is_told_and_the_best_signal_kept():
-    found = separated(descent=Descent(Wild(), steps=9))
+    with pytest.warns(UserWarning, match="It diverged, and the best signal before that is given"):
+        found = scattering.separate(
+            DATA, WhiteNoise(NOISE), STATISTIC, seed=1, draws=16, descent=Descent(Wild(), steps=9)
+        )
     losses = found.history["total"]
     assert found.status is Status.DIVERGED
     assert len(losses) == 2
@@ -339,6 +366,10 @@ def test_uneven_noise_has_the_given_deviation():
         ({"contamination": np.ones((3, *SHAPE))}, "contamination: expected 8 draws or more"),
         ({"contamination": np.ones((9, *SHAPE))}, "contamination: expected fields with structure"),
         (
+            {"contamination": np.arange(9.0)[:, None, None] + np.zeros(SHAPE)},
+            "contamination: expected fields with power at every scale",
+        ),
+        (
             {"contamination": np.repeat(DATA[None], 9, axis=0)},
             "contamination: expected draws whose statistics differ, got none that do for 'total'",
         ),
@@ -351,6 +382,7 @@ def test_uneven_noise_has_the_given_deviation():
         ({"data": np.ones(SHAPE)}, "expected for 'total' fields with power at every scale"),
         ({"draws": 0}, "draws: expected 1 or more, got 0"),
         ({"restarts": 0}, "restarts: expected 1 or more, got 0"),
+        ({"restarts": 18}, "restarts: expected 17 or fewer with 16 draws, got 18"),
         ({"seed": -1}, "seed: expected 0 or more, got -1"),
     ],
 )

@@ -83,6 +83,17 @@ def test_fixed_large_scales_and_the_mean_are_the_data(uneven):
     np.testing.assert_allclose(start.mean(), data.mean() - noise.mean(), atol=1e-10)
 
 
+@pytest.mark.parametrize("fill", [np.nan, 3.0])
+def test_the_mean_of_the_contamination_is_that_of_the_cells_that_count(fill):
+    hole = HALVES[1] > 0.0
+    noise = 3.0 + 0.1 * np.random.default_rng(1).standard_normal((9, *SHAPE))
+    signal = red_noise(SHAPE, seed=3)
+    data = np.where(hole, np.nan, signal + noise[0])
+    statistic = PowerSpectrum.plane(SHAPE, 6)
+    start = started(statistic, data, np.where(hole, fill, noise[1:]), (LargeScales(4.0),))
+    np.testing.assert_allclose(np.mean((start - signal)[~hole]), 0.0, atol=0.05)
+
+
 def test_a_later_start_differs_and_has_the_power_too(uneven):
     signal, data, noise, statistic = uneven
     first, later = (started(statistic, data, noise, restart=one) for one in (0, 1))

@@ -70,6 +70,7 @@ class AbstractContamination(abc.ABC):
         seed: np.random.SeedSequence,
         dtype: np.dtype,
         kept: Bool[np.ndarray, "..."],
+        cells: Float[Array, "region ..."] | None = None,
     ) -> Draws:
         """The same as statistics see them.
 
@@ -79,6 +80,8 @@ class AbstractContamination(abc.ABC):
             seed: of the draws.
             dtype: precision.
             kept: cells where the contamination has to be known; elsewhere it may be NaN.
+            cells: weights with which the data are seen (`AbstractDomain.visible`); `None` for
+                weights of 1 in the cells that are kept.
 
         Raises:
             ValueError: for maps on another grid, fewer than tell a deviation, or unknown values
@@ -108,15 +111,21 @@ class AbstractContamination(abc.ABC):
                 "(NaN), or fill the draws."
             )
         maps = np.where(known, maps, 0.0)
-        fields = np.stack([np.asarray(_fields(domain, jnp.asarray(one, dtype))) for one in maps])
+        if cells is None and not kept.all():
+            cells = jnp.asarray(kept[None], dtype)
+        fields = np.stack(
+            [np.asarray(_visible(domain, jnp.asarray(one, dtype), cells)) for one in maps]
+        )
         if not split:
             return Draws(jnp.asarray(fields))
         return Draws(jnp.asarray(fields.mean(axis=1)), jnp.asarray(fields))
 
 
 @eqx.filter_jit
-def _fields(domain: AbstractDomain, maps: Float[Array, "..."]) -> Inexact[Array, "..."]:
-    return domain.fields(maps)
+def _visible(
+    domain: AbstractDomain, maps: Float[Array, "..."], cells: Float[Array, "region ..."] | None
+) -> Inexact[Array, "..."]:
+    return domain.visible(maps, cells)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +203,9 @@ class WhiteNoise(AbstractContamination):
 @dataclass(frozen=True, eq=False)
 class GaussianField(AbstractContamination):
     """Gaussian fields with the powers, at each scale, of one observation of the contamination.
+
+    Those of several channels do not know of each other: where they have a cross power, use
+    `Texture`, or fields of your own.
 
     Args:
         example: a map of it.

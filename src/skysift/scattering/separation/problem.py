@@ -119,7 +119,8 @@ def terms_of(
 
     Raises:
         ValueError: for no constraints, or one that the data cannot serve: halves that were not
-            given, a statistic of other channels, another map on another grid.
+            given, a statistic of other channels, another map on another grid, an emphasis on what
+            the statistics do not have.
     """
     names: dict[str, int] = {}
     terms: list[AbstractTerm] = []
@@ -156,6 +157,13 @@ def _statistic_term(
             f"{observation.domain.cell_shape} cells, got one of {statistic.domain.channels} of "
             f"{statistic.domain.cell_shape}. Make it with channels={len(seen)}."
         )
+    for order in constraint.emphasis:
+        if order not in statistic.layout.orders:
+            have = ", ".join(one.value for one in statistic.layout.orders)
+            raise ValueError(
+                f"emphasis: expected for '{name}' orders among {have}, got "
+                f"{getattr(order, 'value', repr(order))}. Give `Order`s that its statistics have."
+            )
     if isinstance(constraint, Remainder):
         return _remainder_term(name, constraint, statistic, whole, draws)
     reference = moments_of(statistic, seen)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from skysift.scattering.domain import precision_of
+from skysift.scattering.domain import AbstractDomain, precision_of
 from skysift.scattering.generative.gaussian import Colour, colour_of
 from skysift.scattering.regrid import coarsened, regridded
 from skysift.scattering.separation.constraints import Constraint, Total
@@ -34,7 +34,8 @@ class Separated:
 
     Args:
         maps: signals `(restart, *map shape)`, each a solution, in the units of the data.
-        data: map of the data, the mean of its halves; NaN where not known.
+        data: map of the data, the mean of its halves; NaN where not known. On the sphere of the
+            multipoles of the statistics.
         statuses: how each solution ended.
         histories: for each solution the loss of each constraint before each step, and at the end.
         draws: number of draws of the contamination.
@@ -136,7 +137,8 @@ def separate(
 
     Raises:
         ValueError: for data, contamination and constraints that do not fit together, or numbers
-            that make no sense; for a state of another separation.
+            that make no sense; for more solutions than have a draw of their own to start from; for
+            a state of another separation.
 
     Warns:
         UserWarning: when a solution did not reach the tolerance.
@@ -163,14 +165,22 @@ def separate(
     drawn, order = np.random.SeedSequence(seed).spawn(2)
     observation = observe(data, statistics, dtype)
     domain = observation.domain
-    fields = contamination.draws(domain, draws, drawn, dtype, observation.kept)
+    fields = contamination.draws(
+        domain, draws, drawn, dtype, observation.kept, observation.statistic.cells
+    )
+    if begin is not Begin.NOISE and restarts > fields.count + 1:
+        raise ValueError(
+            f"restarts: expected {fields.count + 1} or fewer with {fields.count} draws, got "
+            f"{restarts}: the others would begin as some before. Take more draws, or begin from "
+            "noise."
+        )
     report = report or (lambda state: None)
     solver = _solver(observation, fields, constraints, descent, report)
     before = []
     for one in coarser:
         small = one.statistics.domain
         seen = observe(coarsened(data, domain, small), one.statistics, dtype)
-        there = jax.tree.map(lambda values, to=small: regridded(values, domain, to), fields)
+        there = coarse_draws(fields, domain, seen)
         before.append((small, _solver(seen, there, one.constraints, descent, lambda state: None)))
     if resume is not None:
         _require_own(resume, restarts, observation, solver.terms)
@@ -195,10 +205,16 @@ def separate(
     missed = sum(status is not Status.CONVERGED for _, status in solutions)
     if missed:
         worst = max(max(one.losses[-1].values()) for one, _ in solutions)
+        diverged = any(status is Status.DIVERGED for _, status in solutions)
+        advice = (
+            "It diverged, and the best signal before that is given: take another sampler or batch"
+            if diverged
+            else "Allow more steps"
+        )
         warnings.warn(
             f"separate: {missed} of {len(solutions)} solutions did not reach the tolerance "
-            f"{descent.tolerance} (the largest loss is {worst:.3g}). Allow more steps "
-            "(descent=Descent(steps=...)), or look at which constraint cannot be satisfied.",
+            f"{descent.tolerance} (the largest loss is {worst:.3g}). {advice} "
+            "(descent=Descent(...)), or look at which constraint cannot be satisfied.",
             stacklevel=2,
         )
     whole = np.asarray(domain.seen(observation.whole))
@@ -208,6 +224,19 @@ def separate(
         tuple(status for _, status in solutions),
         tuple(_history(one.losses) for one, _ in solutions),
         fields.count,
+    )
+
+
+def coarse_draws(draws: Draws, domain: AbstractDomain, seen: Observation) -> Draws:
+    """Draws on a coarser grid, as the data are seen there (`coarsened`).
+
+    Args:
+        draws: of the contamination.
+        domain: where they are.
+        seen: the data on the coarser grid.
+    """
+    return jax.tree.map(
+        lambda values: seen.statistic.visible(regridded(values, domain, seen.domain)), draws
     )
 
 
@@ -266,5 +295,9 @@ def _colour(observation: Observation, draws: Draws, modes: Float[np.ndarray, "..
             "contamination: expected fields with structure, got constant ones. Give the draws "
             "themselves, not their mean."
         )
-    colour = colour_of(statistic, statistic(maps[:FEWEST]).mean())
+    try:
+        reference = statistic(maps[:FEWEST]).mean()
+    except ValueError as error:
+        raise ValueError(str(error).replace("maps:", "contamination:", 1)) from error
+    colour = colour_of(statistic, reference)
     return Colour(colour.amplitude * modes, jnp.zeros_like(colour.mean), colour.domain)

@@ -6,7 +6,6 @@ import enum
 from collections.abc import Iterator
 from dataclasses import replace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -52,7 +51,8 @@ def origin(
         draws: of the contamination.
         colour: of changes of the signal.
         begin: what to start from.
-        restart: number of the solution; the later ones start from other fields.
+        restart: number of the solution; the later ones start from other fields, each with a draw of
+            its own while there are any.
         key: of what is random.
     """
     domain, whole = observation.domain, observation.whole
@@ -64,7 +64,7 @@ def origin(
         noise = colour.fields(colour.draw(key, 1, jnp.real(whole).dtype)[0])
         return start - projected(domain, whole, moving) + noise
     if restart:
-        other = draws.whole[int(jax.random.randint(key, (), 0, draws.count))]
+        other = draws.whole[(restart - 1) % draws.count]
         start = start - projected(domain, other, moving)
     return _filtered(observation, draws, colour, start) if begin is Begin.FILTERED else start
 
