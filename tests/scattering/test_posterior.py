@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 
+import healpy as hp
 import numpy as np
 import pytest
 
@@ -121,6 +122,14 @@ def test_a_mask_and_a_given_centre():
     assert np.isfinite(found.mean.vector).all()
     assert [one[0] for one in reports] == [1]
     assert 0.0 < reports[0][1] < 1.0
+    for same in (data, np.where(np.isnan(data), hp.UNSEEN, data), np.nan_to_num(data)):
+        np.testing.assert_allclose(found.given(same).mean.vector, found.mean.vector, rtol=1e-9)
+    lacking = np.where(np.arange(16) < 5, hp.UNSEEN, DATA)
+    with pytest.raises(ValueError, match="data: .* with 32 unknown cells where the first data are"):
+        found.given(lacking)
+    with pytest.raises(ValueError, match="signals: expected one finite map .* 32 unknown cells"):
+        found.coverage(signals=np.stack([lacking] * 10))
+    assert np.isfinite(found.maps(1, signal=data)).all()
 
 
 def test_reduced_covariances_have_coordinates():
@@ -165,6 +174,8 @@ def test_bad_input_is_refused(options, message):
         (lambda one: one.sample(1, -1), "seed: expected 0 or more, got -1"),
         (lambda one: one.interval(1.0), "level: expected between 0 and 1, got 1.0"),
         (lambda one: one.maps(1, signal=np.ones((2, *SHAPE))), "signal: expected one finite map"),
+        (lambda one: one.coverage(9), "mocks: expected 10 signals or more, got 9"),
+        (lambda one: one.coverage(10, -1), "seed: expected 0 or more, got -1"),
         (lambda one: one.coverage(signals=np.ones((3, *SHAPE))), "mocks: expected 10 signals"),
         (lambda one: one.given(np.full(SHAPE, np.nan)), "data: expected one finite map"),
         (lambda one: Search(breadth=0.0), "breadth: expected more than 0, got 0.0"),

@@ -116,7 +116,7 @@ def emulate(simulated: Simulated, baseline: Baseline) -> Emulator:
     unseen = (means - fitted) / (1.0 - leverage)
     left = unseen[:, None] + seen - means[:, None]
     flat = left.reshape(-1, left.shape[-1])
-    root = _root(flat, len(theta))
+    root = _root(flat)
     white = scipy.linalg.solve_triangular(root, flat.T, lower=True).T.reshape(left.shape)
     logs = np.mean(np.log(white**2 + 1e-6), axis=1) - _LOG_CHI2
     spread, _ = _ridge(features, logs)
@@ -152,9 +152,12 @@ def _ridge(
     return np.concatenate([(level - centre @ slope)[None], slope]), leverage
 
 
-def _root(left: Float[np.ndarray, "pair seen"], fields: int) -> Float[np.ndarray, "seen seen"]:
-    """Root of the covariance about zero, shrunk as if as many uncorrelated fields were seen."""
+def _root(left: Float[np.ndarray, "pair seen"]) -> Float[np.ndarray, "seen seen"]:
+    """Root of the covariance about zero, shrunk as if pairs without correlation were seen as well.
+
+    As many as an observation has numbers.
+    """
     covariance = left.T @ left / len(left)
-    share = left.shape[1] / (left.shape[1] + max(fields, len(left)))
+    share = left.shape[1] / sum(left.shape)
     diagonal = np.diag(np.maximum(np.diag(covariance), 1e-12))
     return np.linalg.cholesky((1.0 - share) * covariance + share * diagonal)

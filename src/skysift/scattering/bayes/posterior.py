@@ -7,9 +7,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from skysift.grid import masked_to_nan
+from skysift.maps import unseen_to_nan
 from skysift.scattering.bayes.calibration import Coverage, ranks_of
 from skysift.scattering.bayes.emulator import Simulated
 from skysift.scattering.bayes.forward import Forward, Making, Whitening, moved
@@ -24,6 +27,8 @@ from skysift.scattering.statistic import AbstractStatistic
 from skysift.scattering.statistics import Statistics
 
 _SUMMARY = 4000
+_MOCKS = 10
+"""Of which a coverage is told at least."""
 
 
 @dataclass(frozen=True)
@@ -120,19 +125,14 @@ class Posterior:
         Good for data of signals that the prior holds, and for those alone.
 
         Args:
-            data: one map `(*map shape)`, known where the first was.
+            data: one map `(*map shape)`, known wherever the first was.
 
         Raises:
-            ValueError: for data of another shape, or not finite.
+            ValueError: for data of another shape, or not known where the first were.
         """
-        values = np.asarray(data)
-        self.forward.domain.check(values)
-        if values.shape != self.forward.domain.map_shape or not np.all(np.isfinite(values)):
-            raise ValueError(
-                f"data: expected one finite map {self.forward.domain.map_shape}, got "
-                f"{values.shape}. Infer other data with `posterior`."
-            )
-        observed = self.forward.statistic(values)
+        values = self._known(data, "data", "Infer other data with `posterior`")
+        observation = observe(values, self.forward.statistic, precision_of(np.asarray(data)))
+        observed = self.forward.statistic(np.asarray(self.forward.domain.seen(observation.whole)))
         seen = self.whitening.scaled(self.forward.coordinates.of(observed))
         return replace(self, observed=observed, inference=replace(self.inference, observed=seen))
 
@@ -158,22 +158,18 @@ class Posterior:
             count: number of fields.
             seed: of draws and fields.
             signal: a map to start from, such as one that was separated: its places stay, its
-                statistics become those of the draws. `None` for new places.
+                statistics become those of the draws. Known wherever the data were. `None` for new
+                places.
 
         Raises:
-            ValueError: for no fields, a negative seed, or a map of another shape.
+            ValueError: for no fields, a negative seed, or a map of another shape, or not known
+                where the data were.
         """
         draws = self._draws(count, seed)
         stream = np.random.SeedSequence((seed, 1))
         if signal is None:
             return self.forward.signals(draws, stream)
-        given = np.asarray(signal, dtype=float)
-        self.forward.domain.check(given)
-        if given.shape != self.forward.domain.map_shape or not np.all(np.isfinite(given)):
-            raise ValueError(
-                f"signal: expected one finite map {self.forward.domain.map_shape}, got "
-                f"{given.shape}. Give `separated.map`."
-            )
+        given = self._known(signal, "signal", "Give `separated.map`")
         statistic = self.forward.statistic
         maps = []
         for one in draws:
@@ -201,20 +197,27 @@ class Posterior:
             signals: maps to take as signals in place of those; the prior should hold them.
 
         Raises:
-            ValueError: for fewer than ten mocks, a negative seed, or signals of another shape.
+            ValueError: for fewer than ten mocks, a negative seed, or signals of another shape, or
+                not known where the data were.
         """
-        _require(mocks, seed)
+        if seed < 0:
+            raise ValueError(f"seed: expected 0 or more, got {seed}. Say seed=0.")
+        if signals is None and mocks < _MOCKS:
+            raise ValueError(
+                f"mocks: expected {_MOCKS} signals or more, got {mocks}. Say mocks=100."
+            )
         drawn, made, added, ranked = np.random.SeedSequence(seed).spawn(4)
         if signals is None:
             wanted = self.around.wanted(mocks, self.breadth, np.random.default_rng(drawn))
             signals = self.forward.signals(wanted, made)
-        signals = np.asarray(signals, dtype=float)
+        signals = masked_to_nan(signals)
         self.forward.domain.check(signals)
-        if signals.ndim != len(self.forward.domain.map_shape) + 1 or len(signals) < 10:
+        if signals.ndim != len(self.forward.domain.map_shape) + 1 or len(signals) < _MOCKS:
             raise ValueError(
-                f"mocks: expected 10 signals or more {self.forward.domain.map_shape}, got "
+                f"mocks: expected {_MOCKS} signals or more {self.forward.domain.map_shape}, got "
                 f"{signals.shape}. Say mocks=100."
             )
+        signals = np.stack([self._known(one, "signals", "Leave it out") for one in signals])
         truths = self.forward.parameters(signals)
         seen = self.whitening.scaled(self.forward.seen(signals, added)[:, 0])
         return ranks_of(
@@ -225,6 +228,27 @@ class Posterior:
             self.forward.coordinates,
             np.random.default_rng(ranked),
         )
+
+    def _known(self, map: np.ndarray, name: str, advice: str) -> Float[np.ndarray, "..."]:
+        """A map, continued where the statistics do not look and it is not known.
+
+        Raises:
+            ValueError: for another shape, or cells that are not known where the statistics look.
+        """
+        domain, cells = self.forward.domain, self.forward.statistic.cells
+        domain.check(np.asarray(map))
+        values = unseen_to_nan(map)
+        known = np.isfinite(values).reshape(-1, *domain.cell_shape).all(axis=0)
+        looked = True if cells is None else np.any(np.asarray(cells) > 0.0, axis=0)
+        lacking = int(np.sum(~known & looked))
+        if values.shape != domain.map_shape or lacking:
+            raise ValueError(
+                f"{name}: expected one finite map {domain.map_shape}, got {values.shape} with "
+                f"{lacking} unknown cells where the first data are known. {advice}."
+            )
+        if known.all():
+            return values
+        return np.asarray(domain.mesh.continued(jnp.asarray(values), jnp.asarray(known)))
 
     @functools.cached_property
     def _summary(self) -> Float[np.ndarray, "sample parameter"]:
@@ -306,7 +330,9 @@ def posterior(
     streams = np.random.SeedSequence(seed).spawn(5)
     observation = observe(data, statistics, dtype)
     statistic, domain = observation.statistic, observation.domain
-    fields = contamination.draws(domain, draws, streams[0], dtype, observation.kept)
+    fields = contamination.draws(
+        domain, draws, streams[0], dtype, observation.kept, statistic.cells
+    )
     dirt = np.stack([np.asarray(domain.seen(one)) for one in fields.whole])
     observed = statistic(np.asarray(domain.seen(observation.whole)))
     seen = statistic(dirt, reference=observed)
