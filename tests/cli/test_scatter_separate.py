@@ -137,6 +137,24 @@ def test_an_interrupted_separation_goes_on_from_its_last_step(tmp_path, quick, m
     assert status == ["step limit", "step limit"]
 
 
+def test_fewer_solutions_than_there_are_states_of(tmp_path, quick, monkeypatch):
+    words = ["data.npy", *SMALL, "--contamination", "noise.npy", "--precision", "double"]
+    words += ["--steps", "1", "--tolerance", "1e-6", "-q"]
+    step = UnmixingProgress.step
+
+    def interrupted(self, state):
+        step(self, state)
+        if state.restart == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(UnmixingProgress, "step", interrupted)
+    assert main(command(*words, "--restarts", "3", "-o", "run")) == 130
+    assert main(command(*words, "-o", "run")) == 1
+    (view,) = runs.stored_views(Run.open("run"))
+    assert len(view.signals) == 1
+    assert not (tmp_path / "run.tasks").exists()
+
+
 def test_what_did_not_converge_ends_with_advice(quick, capsys):
     words = ["data.npy", *SMALL, "--contamination", "noise.npy", "--precision", "double"]
     assert main(command(*words, "--steps", "1", "--tolerance", "1e-6", "-o", "run", "-q")) == 1

@@ -117,6 +117,17 @@ def test_the_page_says_what_diverged(tmp_path):
     assert page.count("data:image/png") == 5
 
 
+def test_the_page_says_when_only_the_tolerance_was_missed(tmp_path):
+    near = Course("step limit", {"total": np.array([9.0, 0.5]), "template": np.array([0.5, 0.7])})
+    far = Course("step limit", {"total": np.array([9.0, 0.5]), "template": np.array([0.5, 1.7])})
+    told = "Constraints are satisfied, but the losses did not come to 0.03"
+    for course, satisfied in ((near, True), (far, False)):
+        one = view(1, courses=(course,), tolerance=0.03)
+        page = write_unmixing_page(tmp_path / "page.html", [one]).read_text()
+        assert (told in page) == satisfied
+        assert ("Not all constraints are satisfied" in page) != satisfied
+
+
 def test_bands_without_a_signal_or_a_contamination_are_drawn():
     flat = np.ones(4)
     silent = dataclasses.replace(spectra(), data=0.5 * flat)

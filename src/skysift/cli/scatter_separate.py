@@ -89,7 +89,7 @@ def separate(
     scattering statistics of the data. Writes solutions/ with the signal and what is left of the
     data, as files of the kind of the data, separation.nc, report.html, experiment.yaml and
     manifest.json into the directory that -o names. An interrupted separation goes on from its last
-    step when the same command is typed again. Exit code 1 if a constraint is not satisfied.
+    step when the same command is typed again. Exit code 1 if a solution did not converge.
     """
     options.set_up()
     if options.dry_run:

@@ -98,7 +98,7 @@ def unmix(experiment: UnmixingExperiment, folder: Path, watch: Watch = UNWATCHED
     watch.stage("draws of the contamination")
     domain = observed.statistic.domain
     draws = shelf.drawn(model, domain, experiment.draws, experiment.seed)
-    states = shelf.states()
+    states = {number: one for number, one in shelf.states().items() if number < experiment.restarts}
 
     def keep(state: State) -> None:
         states[state.restart] = state

@@ -27,7 +27,7 @@ from skysift.report.unmixing_figures import (
     spectra_figure,
     turning_figure,
 )
-from skysift.report.unmixing_view import DETERMINISTIC, UnmixingView
+from skysift.report.unmixing_view import DETERMINISTIC, DIVERGED, UnmixingView
 
 
 def write_unmixing_page(
@@ -48,11 +48,10 @@ def write_unmixing_page(
         DiskFull: if the disk is full; then nothing is left behind.
     """
     view = views[0]
-    missed = "Not all constraints are satisfied: see the losses"
     sheet = Sheet(
         title="Statistical separation",
         lead=f"{view.source} · {view.family} · {view.size} · contamination {view.contamination}",
-        verdict="Converged" if view.converged else missed,
+        verdict=_verdict(view),
         good=view.converged,
         tiles=tuple(_tiles(views)),
         tables=(losses(view), *(_named(_bands(one), one) for one in views)),
@@ -62,6 +61,15 @@ def write_unmixing_page(
         footer="Cells that the data lack are left out of all maps and spectra.",
     )
     return write_sheet(path, sheet)
+
+
+def _verdict(view: UnmixingView) -> str:
+    if view.converged:
+        return "Converged"
+    diverged = any(one.status == DIVERGED for one in view.courses)
+    if diverged or not all(one.worst <= view.satisfied for one in view.courses):
+        return "Not all constraints are satisfied: see the losses"
+    return f"Constraints are satisfied, but the losses did not come to {number(view.tolerance)}"
 
 
 def losses(view: UnmixingView) -> Listing:
@@ -134,7 +142,7 @@ def _two(turning: str) -> tuple[str, str]:
 
 def _notes(view: UnmixingView) -> list[str]:
     notes = []
-    diverged = [number for number, one in enumerate(view.courses) if one.status == "diverged"]
+    diverged = [number for number, one in enumerate(view.courses) if one.status == DIVERGED]
     if diverged:
         notes.append(
             f"Solution {', '.join(map(str, diverged))} diverged: the signal shown is the best "

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DETERMINISTIC = 0.5
 """Correlation with the true signal down to which a recovered one is called deterministic."""
 
-CONVERGED = "converged"
+CONVERGED, DIVERGED = "converged", "diverged"
 
 
 @dataclass(frozen=True, eq=False)

@@ -149,7 +149,9 @@ class Classes(Contents):
 
     def _weights(self, which: int) -> Float[np.ndarray, " field"]:
         if not 0 <= which < self.count:
-            raise ValueError(f"which: expected 0 to {self.count - 1}, got {which}.")
+            raise ValueError(
+                f"which: expected 0 to {self.count - 1}, got {which}. Say 0 for the largest class."
+            )
         weights = self.probabilities[:, which]
         if weights.sum() < _FEWEST:
             raise ValueError(
