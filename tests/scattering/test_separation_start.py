@@ -18,15 +18,15 @@ HALVES = np.zeros((2, *SHAPE))
 HALVES[0, :, :32], HALVES[1, :, 32:] = 1.0, 1.0
 
 
-def started(statistic, data, noise, constraints=(), restart=0):
-    """Map of a filtered start."""
+def started(statistic, data, noise, constraints=(), restart=0, begin=Begin.FILTERED):
+    """Map of a start."""
     observation = observe(data, statistic, np.dtype(float))
     domain = observation.domain
     draws = Ensemble(noise).draws(
         domain, len(noise), np.random.SeedSequence(0), np.dtype(float), observation.kept
     )
     colour = _colour(observation, draws, free(constraints, domain))
-    fields = origin(observation, draws, colour, Begin.FILTERED, restart, jax.random.key(0))
+    fields = origin(observation, draws, colour, begin, restart, jax.random.key(0))
     return np.asarray(domain.seen(fields))
 
 
@@ -43,6 +43,24 @@ def uneven():
     noise = 2.0 * np.random.default_rng(1).standard_normal((41, *SHAPE))
     statistic = PowerSpectrum.plane(SHAPE, 6, weights=HALVES)
     return signal, signal + noise[0], noise[1:], statistic
+
+
+def test_solutions_start_from_halves_and_then_from_the_data_less_draws():
+    signal = red_noise(SHAPE, seed=3)
+    noise = 0.3 * np.random.default_rng(1).standard_normal((10, 2, *SHAPE))
+    noise -= noise.mean(axis=(-2, -1), keepdims=True)
+    data = signal + noise[0]
+    statistic = PowerSpectrum.plane(SHAPE, 6)
+    large = (LargeScales(4.0),)
+    found = [
+        started(statistic, data, noise[1:], large, restart, Begin.DATA) for restart in range(5)
+    ]
+    whole = data.mean(axis=0)
+    drawn = noise[1:].mean(axis=1)
+    wanted = [whole, *data, whole - drawn[0], whole - drawn[1]]
+    for start, one in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(fine(start, 5), fine(one, 5), atol=1e-10)
+        np.testing.assert_allclose(start - fine(start, 4), whole - fine(whole, 4), atol=1e-10)
 
 
 def test_each_region_has_its_own_power(uneven):

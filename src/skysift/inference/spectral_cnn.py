@@ -1,6 +1,6 @@
 """The SpectralCNN of torch-harmonics-healpix, rebuilt to be compared with.
 
-Layers, sizes, first weights and the grid are those of the package (state of July 2026), and with
+Layers, sizes and the grid are those of the package (state of July 2026), and with
 the same weights the numbers are the same to rounding. Kept although it is not right: cells are
 sampled at colatitudes pi k / n, without a south pole, and transformed as if at pi k / (n - 1);
 n = 2 nside rings cannot tell multipoles up to 3 nside - 2 apart; weights depend on l and m, so that
@@ -227,9 +227,8 @@ class SpectralShape:
 class _Block(eqx.Module):
     """A filter with gains for each coefficient, then the normalisation of a batch.
 
-    Gains are what an l has for all its m, and what each m has beside it. All gains are possible, as
-    in torch-harmonics-healpix, which has one parameter for each; of which the first
-    kind is learnt from a small part of the maps.
+    Gains are what an l has for all its m, which a small part of the maps tells, and what each m has
+    beside it. All gains are possible, as in torch-harmonics-healpix, which has one parameter each.
     """
 
     shared: Float[Array, "ell input output"]

@@ -23,7 +23,7 @@ from skysift.scattering.separation.contamination import (
 )
 from skysift.scattering.separation.descent import Descent, Losses, Solver, State, Status
 from skysift.scattering.separation.problem import Observation, free, observe, terms_of
-from skysift.scattering.separation.start import Begin, origin
+from skysift.scattering.separation.start import Begin, origin, starts
 from skysift.scattering.separation.terms import AbstractTerm
 from skysift.scattering.statistic import AbstractStatistic
 
@@ -129,8 +129,9 @@ def separate(
             small part of the cost.
         begin: where the signal starts.
         draws: of the contamination, at most.
-        restarts: number of solutions; the later ones start from the data less another draw of the
-            contamination each.
+        restarts: number of solutions. Of data in two halves the second and third start from these,
+            and all later ones from the data less another draw of the contamination each: their
+            spread is that over splits of the data and over contaminations.
         report: called with the state before each step on the grid of the data, and at the end of
             each solution.
         resume: a state that was reported; solutions before it are not made again.
@@ -168,11 +169,11 @@ def separate(
     fields = contamination.draws(
         domain, draws, drawn, dtype, observation.kept, observation.statistic.cells
     )
-    if begin is not Begin.NOISE and restarts > fields.count + 1:
+    most = starts(observation, fields)
+    if begin is not Begin.NOISE and restarts > most:
         raise ValueError(
-            f"restarts: expected {fields.count + 1} or fewer with {fields.count} draws, got "
-            f"{restarts}: the others would begin as some before. Take more draws, or begin from "
-            "noise."
+            f"restarts: expected {most} or fewer with {fields.count} draws, got {restarts}: the "
+            "others would begin as some before. Take more draws, or begin from noise."
         )
     report = report or (lambda state: None)
     solver = _solver(observation, fields, constraints, descent, report)

@@ -51,8 +51,8 @@ def origin(
         draws: of the contamination.
         colour: of changes of the signal.
         begin: what to start from.
-        restart: number of the solution; the later ones start from other fields, each with a draw of
-            its own while there are any.
+        restart: number of the solution; the later ones start from other fields: from each half of
+            the data if they are in two, then from the data less a draw of its own each.
         key: of what is random.
     """
     domain, whole = observation.domain, observation.whole
@@ -64,9 +64,21 @@ def origin(
         noise = colour.fields(colour.draw(key, 1, jnp.real(whole).dtype)[0])
         return start - projected(domain, whole, moving) + noise
     if restart:
-        other = draws.whole[(restart - 1) % draws.count]
+        halves = () if observation.halves is None else observation.halves
+        more = restart - 1 - len(halves)
+        other = draws.whole[more % draws.count] if more >= 0 else whole - halves[restart - 1]
         start = start - projected(domain, other, moving)
     return _filtered(observation, draws, colour, start) if begin is Begin.FILTERED else start
+
+
+def starts(observation: Observation, draws: Draws) -> int:
+    """How many solutions start from fields of their own, unless from noise.
+
+    Args:
+        observation: the data.
+        draws: of the contamination.
+    """
+    return 1 + draws.count + (0 if observation.halves is None else len(observation.halves))
 
 
 def _filtered(observation: Observation, draws: Draws, colour: Colour, start: Fields) -> Fields:
