@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import healpy as hp
 import numpy as np
@@ -17,6 +17,8 @@ from skysift.scattering.power_spectrum import AbstractPowerSpectrum
 
 CLEAR, BURIED = "clear", "buried"
 NUMBERS = 300
+AROUND = 2.5
+"""Wavelengths around a place of which a local filter knows the power."""
 
 
 def cross_powers(a: np.ndarray, b: np.ndarray, mixture: Mixture) -> np.ndarray:
@@ -72,17 +74,51 @@ def wiener(mixture: Mixture) -> np.ndarray:
     filtered = []
     for data, signal, dirt in zip(mixture.whole, mixture.truth, noise, strict=True):
         a, b = (cross_powers(one, one, mixture) for one in (signal, dirt))
-        gain = a / (a + b)
-        if data.ndim == 1:
-            curve = np.interp(np.arange(top + 1), centre, gain)
-            modes = hp.almxfl(hp.map2alm(data, lmax=top), curve)
-            filtered.append(hp.alm2map(modes, hp.get_nside(data), lmax=top))
-        else:
-            axes = [np.fft.fftfreq(cells, 1.0 / cells) for cells in data.shape]
-            number = np.hypot(*np.meshgrid(*axes, indexing="ij"))
-            modes = np.fft.fft2(data) * np.interp(number, centre, gain)
-            filtered.append(np.fft.ifft2(modes).real)
+        gain = functools.partial(np.interp, xp=centre, fp=a / (a + b))
+        filtered.append(through(data, gain, top))
     return np.stack(filtered)
+
+
+def local_wiener(mixture: Mixture) -> np.ndarray:
+    """The data through filters of the true powers of each octave around each place.
+
+    No filter of the data that does not know the places of the signal does much better.
+    """
+    noise, top = mixture.whole - mixture.truth, mixture.top
+    filtered = np.zeros(mixture.truth.shape)
+    for channel, (data, signal, dirt) in enumerate(
+        zip(mixture.whole, mixture.truth, noise, strict=True)
+    ):
+        for octave in range(int(np.log2(top)) + 1):
+            shortest = top / 2.0**octave
+
+            def band(number: np.ndarray, octave: int = octave) -> np.ndarray:
+                away = np.log2(top / np.clip(number, 1.0, top)) - octave
+                inside = np.cos(0.5 * np.pi * np.clip(np.abs(away), 0.0, 1.0)) ** 2
+                return np.where(number > 0.0, inside, 0.0)
+
+            def near(number: np.ndarray, shortest: float = shortest) -> np.ndarray:
+                return np.exp(-0.5 * (2.0 * np.pi * AROUND * number / shortest) ** 2)
+
+            one, own, other = (through(maps, band, top) for maps in (data, signal, dirt))
+            power, noise_there = (
+                np.maximum(through(maps**2, near, top), 0.0) for maps in (own, other)
+            )
+            total = power + noise_there
+            filtered[channel] += one * np.divide(
+                power, total, out=np.zeros_like(total), where=total > 0.0
+            )
+    return filtered
+
+
+def through(values: np.ndarray, gain: Callable[[np.ndarray], np.ndarray], top: int) -> np.ndarray:
+    """A map through a filter of wave numbers, or of multipoles up to the highest."""
+    if values.ndim == 1:
+        modes = hp.almxfl(hp.map2alm(values, lmax=top), gain(np.arange(top + 1.0)))
+        return hp.alm2map(modes, hp.get_nside(values), lmax=top)
+    axes = [np.fft.fftfreq(cells, 1.0 / cells) for cells in values.shape]
+    number = np.hypot(*np.meshgrid(*axes, indexing="ij"))
+    return np.fft.ifft2(np.fft.fft2(values) * gain(number)).real
 
 
 def shown(mixture: Mixture, maps: np.ndarray) -> np.ndarray:
@@ -97,7 +133,8 @@ def powers(
 
     Beside them stands what the data can tell of the power: `debiased` is the power of the data
     less the mean of that of the known contaminations, and `error` the standard deviation of the
-    same over other contaminations of the same truth.
+    same over other contaminations of the same truth; `local` is the correlation of the data through
+    a filter of the true powers around each place.
 
     Args:
         mixture: of which the truth is known.
@@ -106,6 +143,7 @@ def powers(
     """
     noise = mixture.whole - mixture.truth
     others = draws if mixture.others is None else mixture.others
+    local = local_wiener(mixture)
     rows: dict[str, dict[str, object]] = {}
     for channel, name in enumerate(mixture.channels):
         signal = mixture.truth[channel]
@@ -122,15 +160,21 @@ def powers(
             "snr": (own / dirt).tolist(),
             "debiased": ((whole - known) / own).tolist(),
             "error": error.tolist(),
+            "local": correlation(local[channel], signal, mixture).tolist(),
         }
         for kind, values in maps.items():
             there = cross_powers(values[channel], values[channel], mixture)
-            both = cross_powers(values[channel], signal, mixture)
             rows[name][kind] = {
                 "ratio": (there / own).tolist(),
-                "correlation": (both / np.sqrt(there * own)).tolist(),
+                "correlation": correlation(values[channel], signal, mixture).tolist(),
             }
     return rows
+
+
+def correlation(a: np.ndarray, b: np.ndarray, mixture: Mixture) -> np.ndarray:
+    """Of two maps, in octaves."""
+    both, one, other = (cross_powers(*pair, mixture) for pair in ((a, b), (a, a), (b, b)))
+    return both / np.sqrt(one * other)
 
 
 def structure(mixture: Mixture, maps: dict[str, np.ndarray]) -> dict[str, dict]:

@@ -14,6 +14,10 @@ from skysift.scattering.separation.contamination import AbstractContamination
 from skysift.scattering.statistic import AbstractStatistic
 
 SPECTRUM = {sc.Order.BANDPOWER: 30.0}
+SKY = {sc.Order.BANDPOWER: 10.0}
+"""Less than on planes: there the powers of the whole sky are a constraint too."""
+PATIENT = {"settled": 0.05, "tolerance": 0.01}
+"""A signal that is left earlier keeps offsets of what it starts from, all to the same side."""
 WHOLE = 10.0
 """Weight of the powers of the whole sky: those of regions without signal cannot go below 0, where
 those of the data less the contamination may be, and add to more than the sky has."""
@@ -147,7 +151,7 @@ def scanned(data: Path, seed: int, cells: int, scales: int, draws: int) -> Mixtu
         sc.WhiteNoise(rms),
         statistic,
         (sc.Total(emphasis=SPECTRUM),),
-        sc.Descent(sc.LBFGS(max_iter=15), steps=15),
+        sc.Descent(sc.LBFGS(max_iter=30), steps=15, **PATIENT),
         draws,
         ("Q", "U"),
         np.ones((cells, cells), bool),
@@ -155,6 +159,7 @@ def scanned(data: Path, seed: int, cells: int, scales: int, draws: int) -> Mixtu
         cells // 2,
         plane_statistic((cells, cells), scales, 2, quarters(np.ones((cells, cells)))),
         draws,
+        sc.Begin.FILTERED,
     )
 
 
@@ -238,7 +243,7 @@ def halves_of_the_sky(
 
     own = statistic(2, (False, True))
     beside = sc.Ancillary(
-        statistic(3, (False, True, False)), map=intensity, emphasis=SPECTRUM, label="with intensity"
+        statistic(3, (False, True, False)), map=intensity, emphasis=SKY, label="with intensity"
     )
     return Mixture(
         truth.astype(np.float32),
@@ -246,14 +251,12 @@ def halves_of_the_sky(
         sc.Ensemble(dirt[1:].astype(np.float32)),
         own,
         (
-            sc.Total(emphasis=SPECTRUM),
-            sc.Total(
-                sc.PowerSpectrum.sphere(nside, lmax, bins, channels=2), WHOLE, emphasis=SPECTRUM
-            ),
-            sc.Halves(statistic(4, (False, True) * 2), emphasis=SPECTRUM),
+            sc.Total(emphasis=SKY),
+            sc.Total(sc.PowerSpectrum.sphere(nside, lmax, bins, channels=2), WHOLE, emphasis=SKY),
+            sc.Halves(statistic(4, (False, True) * 2), emphasis=SKY),
             beside,
         ),
-        sc.Descent(sc.LBFGS(max_iter=12), steps=10, settled=0.2),
+        sc.Descent(sc.LBFGS(max_iter=30), steps=10, **PATIENT),
         draws,
         ("E", "B"),
         np.ones(rms.size, bool),

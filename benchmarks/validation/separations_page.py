@@ -15,6 +15,45 @@ from syntheses import mollweide
 WORDS = {"data": "the data", "filtered": "data filtered to the power of the signal"}
 COLOURS = {"separated": "C1", "data": "0.6", "Wiener": "C0", "pywph": "C2"}
 
+INTRO = """# Statistical separations with a known truth
+
+Written by `benchmarks/validation/separations.py` on {machine},
+{cores} core(s) shared with other work: seconds are those of
+the processor, with compilation in the first trial of a run. Numbers are means over
+trials, each with a contamination of its own, and their standard errors.
+
+Powers over the true one and correlations with the truth are of octaves, the
+highest of each channel last. What the data of one trial can tell of the power is
+limited: the power of the data less the mean power of the known contaminations
+(`debiased`) is right on average, and scatters over contaminations as in the column
+`possible`. The column beside it is the scatter of the separated power about the true
+one. `less debiased` is the difference of the two in the same trials, in which the
+chance of the contamination cancels: it tells the bias of the separation itself. The
+Wiener filter knows the true spectra, the local one the true power of each octave
+within 2.5 wavelengths of each place: what it does not recover of places is hardly
+in the data, and its power is far too low. In the pictures black lines are the
+standard errors that are possible, orange ones where places are no longer recovered,
+and gray crosses the correlation of the local filter.
+
+Of a region with hardly any signal the debiased power is below 0 in half of all
+trials, and that of a signal is not: regions by themselves add to more power than
+there is. On the sky the powers of the whole are therefore a constraint of their own,
+`total 2`; where its debiased power is near 0 or below in a trial, that of a signal
+is more. Maps of buried scales show where regions meet: what the data tell of them is
+their power in each region.
+
+Offsets of the scattering statistics are in units of the scatter of Gaussian fields
+of the true spectrum, rms over the numbers of an order: of one trial; of the mean over
+trials, without what its standard error explains; and, in brackets, of the mean over
+its standard error, which is 1 without a bias. Beside it stands what one trial can
+tell (`possible`): the scatter of the same numbers of the data, over how much they
+answer to the signal. The powers answer by all of their change. Of the others it is
+measured when the truth gives way to fields with its powers and random phases: at
+low signal-to-noise the statistics of the data hardly differ between these, and no
+separation can know which of them was there. `own` is the scatter of the truth's
+parts, over the root of their number. Buried numbers have a scale of a signal-to-noise
+below about 0.1, clear ones have not."""
+
 
 def kinds_of(trials: list[dict]) -> list[str]:
     """What is compared with the truth."""
@@ -73,6 +112,8 @@ def image_of_spectra(result: dict, path: Path) -> None:
         possible = np.mean([one[channel]["error"] for one in trials], axis=0) / np.sqrt(len(trials))
         for side in (-1.0, 1.0):
             left.plot(snr, 1.0 + side * possible, color="k", linestyle=style, lw=0.7)
+        local = np.mean([one[channel]["local"] for one in trials], axis=0)
+        right.plot(snr, local, "x", color="0.4", label=f"{channel}: local Wiener")
         right.axvline(transition(trials, channel), color="C1", linestyle=style, lw=1)
     for axes, label in ((left, "power over the true one"), (right, "correlation with the truth")):
         axes.set(xscale="log", xlabel="signal-to-noise of the octave, in power", ylabel=label)
@@ -87,52 +128,8 @@ def image_of_spectra(result: dict, path: Path) -> None:
 
 def page(results: dict[str, dict]) -> str:
     """The validation page."""
-    lines = ["# Statistical separations with a known truth", ""]
-    lines += [f"Written by `benchmarks/validation/separations.py` on {platform.machine()},"]
-    lines += [
-        f"{len(os.sched_getaffinity(0))} core(s) shared with other work: seconds are those of"
-    ]
-    lines += ["the processor, with compilation in the first trial of a run. Numbers are means over"]
-    lines += ["trials, each with a contamination of its own, and their standard errors."]
-    lines += ["", "Powers over the true one and correlations with the truth are of octaves, the"]
-    lines += ["highest of each channel last. What the data of one trial can tell of the power is"]
-    lines += ["limited: the power of the data less the mean power of the known contaminations"]
-    lines += ["(`debiased`) is right on average, and scatters over contaminations as in the column"]
-    lines += [
-        "`possible`. The column beside it is the scatter of the separated power about the true"
-    ]
-    lines += ["one. `less debiased` is the difference of the two in the same trials, in which the"]
-    lines += [
-        "chance of the contamination cancels: it tells the bias of the separation itself. The"
-    ]
-    lines += ["Wiener filter knows the true spectra. In the pictures black lines are the standard"]
-    lines += ["errors that are possible, and orange lines where places are no longer recovered."]
-    lines += ["Of a region with hardly any signal the debiased power is below 0 in half of all"]
-    lines += ["trials, and that of a signal is not: regions by themselves add to more power than"]
-    lines += [
-        "there is. On the sky the powers of the whole are therefore a constraint of their own,"
-    ]
-    lines += ["`total 2`."]
-    lines += [
-        "",
-        "Offsets of the scattering statistics are in units of the scatter of Gaussian fields",
-    ]
-    lines += [
-        "of the true spectrum, rms over the numbers of an order: of one trial; of the mean over"
-    ]
-    lines += [
-        "trials, without what its standard error explains; and, in brackets, of the mean over"
-    ]
-    lines += ["its standard error, which is 1 without a bias. Beside it stands what one trial can"]
-    lines += ["tell (`possible`): the scatter of the same numbers of the data, over how much they"]
-    lines += ["answer to the signal. The powers answer by all of their change. Of the others it is"]
-    lines += ["measured when the truth gives way to fields with its powers and random phases: at"]
-    lines += ["low signal-to-noise the statistics of the data hardly differ between these, and no"]
-    lines += ["separation can know which of them was there. `own` is the scatter of the truth's"]
-    lines += [
-        "parts, over the root of their number. Buried numbers have a scale of a signal-to-noise"
-    ]
-    lines += ["below about 0.1, clear ones have not."]
+    cores = len(os.sched_getaffinity(0))
+    lines = INTRO.format(machine=platform.machine(), cores=cores).split("\n")
     for name, one in results.items():
         lines += ["", f"## {name[0].upper()}{name[1:]}", ""]
         lines += [*descents(one), *powers(one), *offsets(one)]
@@ -171,7 +168,7 @@ def powers(result: dict) -> list[str]:
     kinds = kinds_of(trials)
     others = ", ".join(kinds[1:])
     lines = ["", "| | signal-to-noise | power | less debiased | scatter | possible |"]
-    lines[-1] += f" power: {others} | correlation: {', '.join(kinds)} |"
+    lines[-1] += f" power: {others} | correlation: {', '.join(kinds)}, local Wiener |"
     lines += ["| --- | ---: | ---: | ---: | ---: | ---: | --- | --- |"]
     for channel in channels:
         rows = [trial[channel] for trial in trials]
@@ -187,6 +184,8 @@ def powers(result: dict) -> list[str]:
             cells += [f"{scatter[number]:.2f}", f"{possible[number]:.2f}"]
             for what, names in (("ratio", kinds[1:]), ("correlation", kinds)):
                 each = [np.mean([row[kind][what][number] for row in rows]) for kind in names]
+                if what == "correlation":
+                    each.append(np.mean([row["local"][number] for row in rows]))
                 cells.append(", ".join(f"{one:.2f}" for one in each))
             lines += [f"| {' | '.join(cells)} |"]
     where = {channel: transition(trials, channel) for channel in channels}
