@@ -12,8 +12,8 @@ from skysift.inference import training
 from skysift.inference.evaluate import evaluate
 from skysift.inference.heads import Regression
 from skysift.inference.model import Network
-from skysift.inference.networks import HarmonicNetwork, HarmonicShape
-from skysift.inference.simulators import FunctionSimulator, Split
+from skysift.inference.networks import HarmonicNetwork, HarmonicShape, learnt
+from skysift.inference.simulators import FunctionSimulator, Split, t1
 from skysift.inference.training import Plan, Progress, Status, train
 
 from .averages import Average, exact, levels
@@ -110,6 +110,21 @@ def test_maps_that_are_not_finite_are_refused():
     )
     with pytest.raises(ValueError, match="simulator: expected maps with finite numbers"):
         train(bad, NETWORK, plan=PLAN)
+
+
+def test_networks_that_learn_do_so_each_by_itself():
+    simulator = t1(nside=2)
+    network = Network(HarmonicNetwork(HarmonicShape(2, simulator.stokes, (2,)), jax.random.key(0)))
+    plan = Plan(maps=2000, validation=500, epochs=2, batch=100, members=2, learning_rate=1e-2)
+    found = train(simulator, network, plan=plan)
+    first, last = found.history[0].validation, found.history[-1].validation
+    assert len(last) == 2
+    assert all(after < before for before, after in zip(first, last, strict=True))
+    assert last[0] != last[1]
+    learned = eqx.filter(found.model.members.summary, learnt(network.summary))
+    for leaf in jax.tree.leaves(learned):
+        assert leaf.shape[0] == 2
+        assert leaf.size == 0 or np.any(np.asarray(leaf[0]) != np.asarray(leaf[1]))
 
 
 def test_networks_that_learn_need_maps_of_jax():
