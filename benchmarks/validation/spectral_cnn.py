@@ -77,7 +77,7 @@ def cases() -> list[Case]:
         )
         for fsky in (1.0, 0.5, 0.2, 0.1, 0.05)
     ]
-    return [*rows, Case("t3-as-published", BenchExperiment(Row.T3, protocol=wrong), 5)]
+    return [*rows, Case("t3-as-published", BenchExperiment(Row.T3, protocol=wrong), 20)]
 
 
 def network_of(simulator: GaussianSky, fsky: float, seed: int) -> Network:
