@@ -20,7 +20,9 @@ INTRO = """# Statistical separations with a known truth
 Written by `benchmarks/validation/separations.py` on {machine},
 {cores} core(s) shared with other work: seconds are those of
 the processor, with compilation in the first trial of a run. Numbers are means over
-trials, each with a contamination of its own, and their standard errors.
+trials, each with a contamination of its own, and their standard errors. How long to
+descend on the sky was chosen among four settings on trial 0 of sky and noise, which
+is among these trials.
 
 Powers over the true one and correlations with the truth are of octaves, the
 highest of each channel last. What the data of one trial can tell of the power is
