@@ -67,7 +67,7 @@ class Bands:
             edges.append(after)
 
     def powers(self, maps: Float[Array, "map stokes npix"]) -> Float[Array, "map band"]:
-        """Mean squares of the coefficients of T or E in each band, of single precision.
+        """Mean squares of the coefficients of T or E in each band, in the unit of the maps squared.
 
         Args:
             maps: full sky, RING, zero where nothing is seen.
@@ -89,7 +89,7 @@ class SmallScales:
     Args:
         bands: of which powers are.
         mixing: of multipoles of the sky to those of the masked map, from each field.
-        level: what a multipole of the masked map has without a sky.
+        level: what a multipole of the masked map has without a sky, in the unit of maps squared.
         factors: of each band, that set right how cells sum.
         seen: part of the sky.
     """
@@ -132,10 +132,10 @@ class SmallScales:
         return self.factors * self.level
 
     def expected(self, spectra: Float[np.ndarray, "field ell"]) -> Float[np.ndarray, " band"]:
-        """Mean powers of maps.
+        """Mean powers of maps, in their unit squared.
 
         Args:
-            spectra: of the sky.
+            spectra: C_l of the sky, in the same unit.
         """
         return np.tensordot(self.response, spectra, axes=2) + self.noise
 
