@@ -7,8 +7,9 @@ several times, with other contaminations. Beside the separation stand the data, 
 the power at best, and the Wiener filter, which knows the true spectra; with `--pywph PYTHON`,
 beside one of them pywph.
 
-Each trial is kept in `separations-NAME.json` once it is done, and not made again: remove the file
-to begin anew. Of the trials that are there it writes `separations.md` and pictures.
+Trials count from 1: settings were tried on others. Each is kept in `separations-NAME.json` once it
+is done, and not made again: remove the file to begin anew. Of the trials that are there it writes
+`separations.md` and pictures.
 
     python benchmarks/validation/separations.py --data DATA
 
@@ -26,7 +27,7 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def trial(
     data, truth = shown(mixture, mixture.data), shown(mixture, mixture.truth)
 
     def separated(
-        descent: sc.Descent, resume: State | None, report: Callable[[State], None]
+        descent: sc.Descent, resume: Sequence[State], report: Callable[[State], None]
     ) -> sc.Separated:
         return sc.separate(
             data,
@@ -88,7 +89,7 @@ def trial(
         warnings.simplefilter("ignore", UserWarning)
         found = separated(
             mixture.descent,
-            None,
+            (),
             lambda state: print(state.step, dict(state.losses[-1]), flush=True),
         )
     result: dict[str, object] = {
@@ -101,7 +102,7 @@ def trial(
     }
     fields = mixture.statistic.domain.fields(truth)
     enough = sc.Descent(tolerance=np.finfo(float).max)
-    true = separated(enough, State(0, 0, (fields, fields), ()), lambda state: None)
+    true = separated(enough, [State(0, 0, (fields, fields), ())], lambda state: None)
     result["losses of the truth"] = {name: float(one[0]) for name, one in true.history.items()}
     maps = {
         "separated": found.map.reshape(mixture.truth.shape),
@@ -147,8 +148,9 @@ def main() -> None:
         file = options.out / f"separations-{slug(name)}.json"
         result = kept(file)
         done = {one["seed"] for one in result["trials"]}
-        wanted = range(options.trials) if options.only is None or number in options.only else ()
-        for seed in sorted(set(wanted) - done):
+        asked = options.only is None or number in options.only
+        wanted = set(range(1, 1 + options.trials)) if asked else set()
+        for seed in sorted(wanted - done):
             mixture = make(options.data, seed)
             python = options.pywph if make is small_dust_and_noise else None
             row, maps = trial(mixture, seed, python)
@@ -156,7 +158,7 @@ def main() -> None:
             result["edges"] = octaves(mixture.top).tolist()
             result["trials"].append(row)
             keep(file, result)
-            if seed == 0:
+            if seed == 1:
                 image_of_maps(maps, mixture, options.out / f"separations-{slug(name)}-maps.png")
         if result["trials"] and "limits" not in result:
             result["limits"] = limits(make(options.data, 0))

@@ -20,9 +20,10 @@ INTRO = """# Statistical separations with a known truth
 Written by `benchmarks/validation/separations.py` on {machine},
 {cores} core(s) shared with other work: seconds are those of
 the processor, with compilation in the first trial of a run. Numbers are means over
-trials, each with a contamination of its own, and their standard errors. How long to
-descend on the sky was chosen among four settings on trial 0 of sky and noise, which
-is among these trials.
+trials, each with a contamination of its own, and their standard errors. Trials count
+from 1: how to descend, and from where, was settled on others. The four regions of the
+sky are its faintest half, the next quarter, the next 15 % and the brightest tenth, of
+the intensity of the dust at 5 degrees, as the Galactic masks of Planck.
 
 Powers over the true one and correlations with the truth are of octaves, the
 highest of each channel last. What the data of one trial can tell of the power is

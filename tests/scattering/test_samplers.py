@@ -62,6 +62,44 @@ def test_lbfgs_finds_the_centre(dtype):
         assert history[-1] <= 1e-6
 
 
+class Bowls(Bowl):
+    """A centre for each field, of which one is harder to reach."""
+
+    def each(self, unknowns):
+        scale = 1.0 + jnp.arange(len(unknowns))[:, None, None] * jnp.array([0.0, 1.0, 9.0])
+        return jnp.mean(scale * (unknowns - self.centre) ** 2 + unknowns**4, axis=(1, 2))
+
+
+def test_lbfgs_of_fields_at_once_is_that_of_each():
+    """Descents of other lengths, and a last group that is not full."""
+    at = start(5)
+    alone = [run(LBFGS(max_iter=30), Bowls(CENTRE), at[:1])[0]]
+    together, calls = run(LBFGS(max_iter=30, batch=5), Bowls(CENTRE), at)
+    np.testing.assert_allclose(together.unknowns[0], alone[0].unknowns[0], rtol=1e-9)
+    assert len({one.size for one in together.history}) > 1
+    for field, history in enumerate(together.history):
+        assert [call[2] for call in calls if call[0] == field] == list(history)
+    alike, groups = run(LBFGS(), BOWL, at)[0], run(LBFGS(batch=2), BOWL, at)[0]
+    np.testing.assert_allclose(groups.unknowns, alike.unknowns, rtol=1e-9)
+    assert groups.status == alike.status
+
+
+@pytest.mark.parametrize("where", ["objective", "report"])
+def test_a_failure_of_one_of_several_fields_is_told(where):
+    class Broken(Bowl):
+        def each(self, unknowns):
+            raise FloatingPointError("of the objective")
+
+    def report(field, iteration, value):
+        if field == 2 and iteration == 2:
+            raise KeyboardInterrupt
+
+    objective = Broken(CENTRE) if where == "objective" else Valley(CENTRE)
+    expected = FloatingPointError if where == "objective" else KeyboardInterrupt
+    with pytest.raises(expected):
+        LBFGS(batch=4).run(Task(objective, start(4), KEY, 1e-9, report))
+
+
 def test_lbfgs_tells_how_it_ended():
     at = jnp.array([[[-1.2, 1.0, 0.0]]])
     valley = Valley(CENTRE)

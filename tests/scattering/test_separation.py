@@ -133,7 +133,7 @@ def test_same_seed_same_bits_and_a_state_to_go_on_from(found):
     again = separated(report=states.append)
     np.testing.assert_array_equal(again.map, found.map)
     assert len(states) > 2
-    resumed = separated(resume=states[1])
+    resumed = separated(resume=[states[1]])
     np.testing.assert_array_equal(resumed.map, found.map)
     np.testing.assert_array_equal(resumed.history["total"], found.history["total"])
     other = separated(seed=2)
@@ -158,7 +158,7 @@ def test_states_of_other_separations_are_refused(change, message):
     states = []
     separated(descent=Descent(LBFGS(max_iter=1), steps=1), draws=9, report=states.append)
     with pytest.raises(ValueError, match=message):
-        separated(resume=replace(states[0], **change), draws=9)
+        separated(resume=[replace(states[0], **change)], draws=9)
 
 
 def test_one_solution_has_no_spread(found):
@@ -176,6 +176,53 @@ def test_restarts_differ_where_the_noise_is_strong():
     ]
     assert 4.0 * ratio[0] < ratio[1]
     np.testing.assert_allclose(found.spread, found.maps.std(axis=0, ddof=1))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "batch", "tolerance"),
+    [
+        (LBFGS(max_iter=8), 0, 0.21),
+        (LBFGS(max_iter=8), 2, 0.21),
+        (Adam(max_iter=8, learning_rate=0.1), 0, 0.21),
+        (Adam(max_iter=8, learning_rate=0.1), 2, 0.29),
+    ],
+)
+def test_solutions_moved_at_once_are_those_moved_one_by_one(sampler, batch, tolerance):
+    """Solutions that end sooner than others, and a last group of fewer, are among them."""
+    descent = Descent(sampler, steps=6, batch=batch, tolerance=tolerance)
+    reported = []
+    alone = separated(restarts=4, descent=descent)
+    together = separated(
+        restarts=4,
+        descent=replace(descent, sampler=replace(sampler, batch=3)),
+        report=reported.append,
+    )
+    assert together.statuses == alone.statuses
+    scale = alone.map.std()
+    np.testing.assert_allclose(together.maps, alone.maps, atol=1e-6 * scale)
+    for one, other in zip(together.histories, alone.histories, strict=True):
+        np.testing.assert_allclose(one["total"], other["total"], rtol=1e-5)
+    assert len({one.size for one in (each["total"] for each in alone.histories)}) > 1
+    assert [one.restart for one in reported[:4]] == [0, 1, 2, 0]
+
+
+def test_solutions_go_on_from_whichever_states_there_are():
+    """One that ended, one under way, and one that had not begun."""
+    descent = Descent(LBFGS(max_iter=8, batch=2), steps=3)
+    states = []
+    whole = separated(restarts=3, descent=descent, report=states.append)
+    of_first = [one for one in states if one.restart == 0]
+    of_second = [one for one in states if one.restart == 1]
+    assert of_first[-1].status is not None
+    resumed = separated(restarts=3, descent=descent, resume=[of_second[1], of_first[-1]])
+    np.testing.assert_allclose(resumed.maps, whole.maps, atol=1e-6 * whole.map.std())
+    assert resumed.statuses == whole.statuses
+    told = []
+    more = replace(descent, steps=4)
+    separated(restarts=3, descent=more, resume=[of_first[-1]], report=told.append)
+    assert [one.step for one in told if one.restart == 0] == [3, 4]
+    for one, other in zip(resumed.histories, whole.histories, strict=True):
+        np.testing.assert_allclose(one["total"], other["total"], rtol=1e-5)
 
 
 def test_no_two_solutions_begin_alike():

@@ -7,8 +7,7 @@ import pytest
 
 from skysift.scattering import Begin, Ensemble, LargeScales, PowerSpectrum
 from skysift.scattering.separation.problem import free, observe
-from skysift.scattering.separation.separate import _colour
-from skysift.scattering.separation.start import _not_negative, _octaves, origin
+from skysift.scattering.separation.start import _not_negative, _octaves, changes, origin
 from skysift.scattering.sphere.bank import ell_of
 
 from .fields import red_noise, red_sky
@@ -25,7 +24,7 @@ def started(statistic, data, noise, constraints=(), restart=0, begin=Begin.FILTE
     draws = Ensemble(noise).draws(
         domain, len(noise), np.random.SeedSequence(0), np.dtype(float), observation.kept
     )
-    colour = _colour(observation, draws, free(constraints, domain))
+    colour = changes(observation, draws, begin, free(constraints, domain))
     fields = origin(observation, draws, colour, begin, restart, jax.random.key(0))
     return np.asarray(domain.seen(fields))
 
@@ -61,6 +60,30 @@ def test_solutions_start_from_halves_and_then_from_the_data_less_draws():
     for start, one in zip(found, wanted, strict=True):
         np.testing.assert_allclose(fine(start, 5), fine(one, 5), atol=1e-10)
         np.testing.assert_allclose(start - fine(start, 4), whole - fine(whole, 4), atol=1e-10)
+
+
+def test_changes_are_as_large_as_what_is_not_known():
+    """The contamination at first; the error of a Wiener filter from a filtered start."""
+    signal, noise = red_noise(SHAPE, seed=3, slope=2.0), 0.5
+    drawn = noise * np.random.default_rng(1).standard_normal((41, *SHAPE))
+    statistic = PowerSpectrum.plane(SHAPE, 8)
+    observation = observe(signal + drawn[0], statistic, np.dtype(float))
+    domain = observation.domain
+    draws = Ensemble(drawn[1:]).draws(
+        domain, 40, np.random.SeedSequence(0), np.dtype(float), observation.kept
+    )
+    data, filtered = (
+        np.asarray(changes(observation, draws, begin, free((), domain)).amplitude)[0] ** 2
+        for begin in (Begin.DATA, Begin.FILTERED)
+    )
+    number = np.hypot(*np.meshgrid(*[np.fft.fftfreq(64, 1 / 64)] * 2, indexing="ij"))
+    power = np.abs(np.fft.fft2(signal)) ** 2 / signal.size
+    for low in (4, 8, 16):
+        ring = (number >= low) & (number < 2 * low)
+        np.testing.assert_allclose(data[ring].mean() / data[0, 20], 1.0, rtol=0.1)
+        known = power[ring].mean() / (power[ring].mean() + noise**2)
+        np.testing.assert_allclose(np.mean(filtered[ring] / data[ring]), known, rtol=0.15)
+    assert known < 0.5
 
 
 def test_each_region_has_its_own_power(uneven):

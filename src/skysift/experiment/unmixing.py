@@ -105,8 +105,8 @@ def unmix(experiment: UnmixingExperiment, folder: Path, watch: Watch = UNWATCHED
         shelf.keep(state)
         watch.step(state)
 
-    last = states[max(states)] if states else None
-    if last is None or last.status is None or last.restart < experiment.restarts - 1:
+    ended = [one for one in states.values() if one.status is not None]
+    if len(ended) < experiment.restarts:
         watch.stage("constraints")
         with warnings.catch_warnings():
             # Told below in words of the command line.
@@ -127,7 +127,7 @@ def unmix(experiment: UnmixingExperiment, folder: Path, watch: Watch = UNWATCHED
                 draws=experiment.draws,
                 restarts=experiment.restarts,
                 report=keep,
-                resume=last,
+                resume=list(states.values()),
             )
     found = [states[number] for number in range(experiment.restarts)]
     _warn(found, experiment)

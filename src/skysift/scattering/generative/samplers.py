@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import enum
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from skysift.scattering.generative.gathered import Gathered
 from skysift.scattering.generative.objective import AbstractObjective
 
 Report = Callable[[int, int, float], None]
@@ -66,6 +68,9 @@ class Task:
 class AbstractSampler(abc.ABC):
     """A way from unknowns to others whose statistics are the wanted ones."""
 
+    batch: int = 1
+    """Solutions of a separation that are moved at once."""
+
     @abc.abstractmethod
     def run(self, task: Task) -> Found:
         """Fields from a start."""
@@ -94,21 +99,33 @@ class LBFGS(AbstractSampler):
     Args:
         max_iter: iterations at most.
         memory: steps that the estimate of the curvature is built on.
+        batch: fields that are evaluated at once: as many as the memory of a GPU holds. On a
+            processor, which one field keeps busy unless it is small, 1.
     """
 
     max_iter: int = 500
     memory: int = 20
+    batch: int = 1
 
     def __post_init__(self) -> None:
         _require_count("max_iter", self.max_iter, 500)
         _require_count("memory", self.memory, 20)
+        _require_count("batch", self.batch, 1)
 
     def run(self, task: Task) -> Found:
         """See `AbstractSampler`."""
-        ends = [
-            self.descend(replace(task, start=one[None]), _each, number)
-            for number, one in enumerate(task.start)
-        ]
+        ends = []
+        for first in range(0, len(task.start), self.batch):
+            some = task.start[first : first + self.batch]
+            if len(some) == 1:
+                ends.append(self.descend(replace(task, start=some), _each, first))
+                continue
+            gathered = Gathered(functools.partial(_apart, task.objective), some)
+            ends += gathered.run(
+                lambda here, evaluate, first=first: self.descend(
+                    replace(task, start=task.start[first + here][None]), evaluate, first + here
+                )
+            )
         return Found(
             np.concatenate([end[0] for end in ends]),
             tuple(end[1] for end in ends),
@@ -210,14 +227,17 @@ class Adam(AbstractSampler):
     Args:
         max_iter: iterations at most.
         learning_rate: size of the first steps, in units of the white unknowns.
+        batch: see `AbstractSampler`; fields of a synthesis are all moved at once.
     """
 
     max_iter: int = 2000
     learning_rate: float = 0.03
+    batch: int = 1
 
     def __post_init__(self) -> None:
         _require_count("max_iter", self.max_iter, 2000)
         _require_positive("learning_rate", self.learning_rate, 0.03)
+        _require_count("batch", self.batch, 1)
 
     def run(self, task: Task) -> Found:
         """See `AbstractSampler`."""
@@ -230,7 +250,8 @@ class Adam(AbstractSampler):
         for iteration in range(self.max_iter):
             values, slope = _apart(task.objective, unknowns)
             numbers = np.asarray(values)
-            better = numbers < lowest
+            # What one field ends at does not depend on how long others take.
+            better = (numbers < lowest) & (lowest > tolerance)
             best = np.where(better[:, None, None], np.asarray(unknowns), best)
             lowest = np.minimum(numbers, lowest)
             history.append(numbers)
@@ -242,7 +263,11 @@ class Adam(AbstractSampler):
         status = tuple(
             Status.CONVERGED if value <= tolerance else Status.ITERATION_LIMIT for value in lowest
         )
-        return Found(best, status, tuple(np.stack(history, axis=1)))
+        each = [
+            values[: np.count_nonzero(np.minimum.accumulate(values) > tolerance) + 1]
+            for values in np.stack(history, axis=1)
+        ]
+        return Found(best, status, tuple(each))
 
 
 @dataclass(frozen=True)

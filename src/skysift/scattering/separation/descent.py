@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from skysift.scattering.generative.gaussian import Colour
 from skysift.scattering.generative.objective import AbstractObjective
@@ -49,7 +50,7 @@ class Descent:
     the signal learns them: its power is off for longer.
 
     Args:
-        sampler: that moves the signal in one step.
+        sampler: that moves the signal in one step; its `batch` is how many solutions move at once.
         steps: at most.
         batch: draws in one step against which the signal moves; 0 to hold fixed what the
             contamination adds.
@@ -84,40 +85,47 @@ class Descent:
 
 
 class Lifted(AbstractObjective):
-    """Losses of a signal in one step.
+    """Losses of signals in one step.
 
     Args:
         terms: constraints.
         shares: of the numbers of each term, over their deviations; times the root of its weight.
         lift: what to add to the numbers of each term.
-        batch: draws to move against, at least one.
-        origin: the signal at the start.
-        colour: from unknowns to what is added to it.
+        batch: draws that each signal moves against, at least one.
+        origin: the signals at the start.
+        colour: from unknowns to what is added to them.
     """
 
     terms: tuple[AbstractTerm, ...]
-    shares: tuple[Float[Array, " number"], ...]
-    lift: tuple[Float[Array, " number"], ...]
+    shares: tuple[Float[Array, "field number"], ...]
+    lift: tuple[Float[Array, "field number"], ...]
     batch: Draws
-    origin: Fields
+    origin: Inexact[Array, "field channel ..."]
     colour: Colour
 
     @property
     def count(self) -> int:
         """See `AbstractObjective`."""
-        return sum(one.size for one in self.lift)
+        return sum(one[0].size for one in self.lift)
 
     def differences(
         self, unknowns: Float[Array, "field channel unknown"]
     ) -> Float[Array, "field number"]:
         """See `AbstractObjective`."""
-        return jnp.stack([self._differences(one) for one in unknowns])
+        return _over(self._differences, unknowns, self.origin, self.shares, self.lift, self.batch)
 
-    def _differences(self, unknowns: Float[Array, "channel unknown"]) -> Float[Array, " number"]:
-        signal = self.origin + self.colour.fields(unknowns)
+    def _differences(
+        self,
+        unknowns: Float[Array, "channel unknown"],
+        origin: Fields,
+        shares: tuple[Float[Array, " number"], ...],
+        lift: tuple[Float[Array, " number"], ...],
+        batch: Draws,
+    ) -> Float[Array, " number"]:
+        signal = origin + self.colour.fields(unknowns)
         parts = []
-        for term, share, lift in zip(self.terms, self.shares, self.lift, strict=True):
-            parts.append((_mean_offset(term, signal, self.batch) + lift) * share)
+        for term, share, more in zip(self.terms, shares, lift, strict=True):
+            parts.append((_mean_offset(term, signal, batch) + more) * share)
         return jnp.concatenate(parts)
 
 
@@ -141,6 +149,15 @@ class State:
 
 
 @dataclass(frozen=True, eq=False)
+class _Seen:
+    """Of a signal the means over draws of what should vanish, the shares of its numbers, losses."""
+
+    means: list[np.ndarray]
+    shares: list[np.ndarray]
+    losses: Losses
+
+
+@dataclass(frozen=True, eq=False)
 class Solver:
     """What stays the same over all steps and solutions."""
 
@@ -150,24 +167,53 @@ class Solver:
     colour: Colour
     report: Callable[[State], None]
 
-    def run(self, state: State, key: Array) -> tuple[State, Status]:
-        """The state at the end, with the best signal first, and how it ended."""
-        known = state.losses[: state.step]
-        state = replace(state, losses=known)
-        best = min((_worst(one) for one in known), default=np.inf)
-        while True:
-            here = state.signal[1]
-            means, shares, losses = self._at(here)
-            worst = _worst(losses)
-            kept = here if worst < best else state.signal[0]
-            best = min(best, worst)
-            state = State(state.restart, state.step, (kept, here), (*state.losses, losses))
-            status = self._status(state)
-            self.report(replace(state, status=status))
-            if status is not None:
-                return state, status
-            moved = self._moved(here, means, shares, jax.random.fold_in(key, state.step))
-            state = State(state.restart, state.step + 1, (kept, moved), state.losses)
+    def run(self, states: Sequence[State], keys: Sequence[Array]) -> list[State]:
+        """The states at the end, with the best signal first.
+
+        Args:
+            states: of solutions, moved at once; those that ended stay as they are, unless for
+                steps that are allowed now.
+            keys: of what is random on the way of each.
+        """
+        count = len(states)
+        now = [
+            one if self._ended(one) else replace(one, losses=one.losses[: one.step], status=None)
+            for one in states
+        ]
+        while going := [number for number, one in enumerate(now) if one.status is None]:
+            seen = self._at([now[one].signal[1] for one in going], count)
+            for one, here in zip(going, seen, strict=True):
+                now[one] = self._judged(now[one], here.losses)
+                self.report(now[one])
+            left = [
+                (one, here)
+                for one, here in zip(going, seen, strict=True)
+                if now[one].status is None
+            ]
+            if left:
+                moved = self._moved(
+                    [now[one].signal[1] for one, _ in left],
+                    [here for _, here in left],
+                    [jax.random.fold_in(keys[one], now[one].step) for one, _ in left],
+                    count,
+                )
+                for (one, _), signal in zip(left, moved, strict=True):
+                    kept, _ = now[one].signal
+                    now[one] = replace(now[one], step=now[one].step + 1, signal=(kept, signal))
+        return now
+
+    def _ended(self, state: State) -> bool:
+        """Whether there is nothing left to do for a solution."""
+        more = state.status is Status.STEP_LIMIT and state.step < self.descent.steps
+        return state.status is not None and not more
+
+    def _judged(self, state: State, losses: Losses) -> State:
+        """The state with the losses of its present signal, and with its status if it ended."""
+        best = min((_worst(one) for one in state.losses), default=np.inf)
+        kept, here = state.signal
+        kept = here if _worst(losses) < best else kept
+        state = replace(state, signal=(kept, here), losses=(*state.losses, losses))
+        return replace(state, status=self._status(state))
 
     def _status(self, state: State) -> Status | None:
         """How the separation ended, or `None` while it goes on."""
@@ -190,33 +236,45 @@ class Solver:
             return Status.STALLED
         return None
 
-    def _at(self, signal: Fields) -> tuple[list[np.ndarray], list[np.ndarray], Losses]:
-        """Means over draws of what should vanish, the shares of its numbers, and the losses."""
+    def _at(self, signals: Sequence[Fields], count: int) -> list[_Seen]:
+        """What is seen of each signal, `count` of them at a time."""
         random = tuple(term for term in self.terms if term.random)
-        fixed = _offsets(tuple(t for t in self.terms if not t.random), signal, self.draws[0])
-        seen: list[list[np.ndarray]] = []
-        count = _FEW if random else 0
-        while True:
-            count = min(count, self.draws.count)
-            for one in range(len(seen), count):
-                seen.append([np.asarray(v) for v in _offsets(random, signal, self.draws[one])])
-            means, shares = self._means(seen, fixed)
-            losses = {
-                term.name: float(np.sum((mean * share) ** 2))
-                for term, mean, share in zip(self.terms, means, shares, strict=True)
-            }
-            # The mean over n draws of a contamination that fits has a loss of 1/n.
-            least = min((losses[term.name] for term in random), default=np.inf)
-            if count * least >= _ENOUGH or count in (0, self.draws.count):
-                return means, shares, losses
-            count = 4 * count
+        fixed = tuple(term for term in self.terms if not term.random)
+        still = _numbers(fixed, signals, self.draws[0], count)
+        drawn: list[list[list[np.ndarray]]] = [[] for _ in signals]
+        seen: dict[int, _Seen] = {}
+        few = _FEW if random else 0
+        while waiting := [one for one in range(len(signals)) if one not in seen]:
+            few = min(few, self.draws.count)
+            for draw in range(len(drawn[waiting[0]]), few):
+                some = [signals[one] for one in waiting]
+                found = _numbers(random, some, self.draws[draw], count)
+                for one, numbers in zip(waiting, found, strict=True):
+                    drawn[one].append(numbers)
+            for one in waiting:
+                here = self._seen(drawn[one], still[one])
+                # The mean over n draws of a contamination that fits has a loss of 1/n.
+                least = min((here.losses[term.name] for term in random), default=np.inf)
+                if few * least >= _ENOUGH or few in (0, self.draws.count):
+                    seen[one] = here
+            few = 4 * few
+        return [seen[one] for one in range(len(signals))]
+
+    def _seen(self, drawn: list[list[np.ndarray]], still: list[np.ndarray]) -> _Seen:
+        """What is seen of a signal with the numbers of several draws."""
+        means, shares = self._means(drawn, still)
+        losses = {
+            term.name: float(np.sum((mean * share) ** 2))
+            for term, mean, share in zip(self.terms, means, shares, strict=True)
+        }
+        return _Seen(means, shares, losses)
 
     def _means(
-        self, seen: list[list[np.ndarray]], fixed: list[Array]
+        self, drawn: list[list[np.ndarray]], still: list[np.ndarray]
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Means over the draws that were seen, and the shares of the numbers of each term."""
-        stacked = (np.stack(one) for one in zip(*seen, strict=True))
-        given = (np.asarray(one)[None] for one in fixed)
+        stacked = (np.stack(one) for one in zip(*drawn, strict=True))
+        given = (one[None] for one in still)
         means, shares = [], []
         for term in self.terms:
             offsets = next(stacked) if term.random else next(given)
@@ -231,33 +289,43 @@ class Solver:
         return means, shares
 
     def _moved(
-        self, signal: Fields, means: list[np.ndarray], shares: list[np.ndarray], key: Array
-    ) -> Fields:
-        """The signal after one step."""
-        chosen, way = jax.random.split(key)
-        if self.descent.batch:
-            count = min(self.descent.batch, self.draws.count)
-            which = jax.random.choice(chosen, self.draws.count, (count,), replace=False)
-            batch = self.draws[np.asarray(which)]
-        else:
-            batch = jax.tree.map(lambda values: values[None], self.draws.none())
-        dtype = jnp.real(signal).dtype
-        lift = tuple(
-            jnp.asarray(mean, dtype) - found
-            for mean, found in zip(means, _batch_offsets(self.terms, signal, batch), strict=True)
-        )
-        weighed = tuple(
-            jnp.asarray(share * np.sqrt(term.weight), dtype)
-            for term, share in zip(self.terms, shares, strict=True)
-        )
-        objective = Lifted(self.terms, weighed, lift, batch, signal, self.colour)
+        self, signals: Sequence[Fields], seen: Sequence[_Seen], keys: Sequence[Array], count: int
+    ) -> list[Fields]:
+        """The signals after one step, `count` of them at a time."""
+        pairs = [jax.random.split(key) for key in keys]
+        batch = _stacked([self._batch(chosen) for chosen, _ in pairs], count)
+        here = _stacked(signals, count)
+        dtype = jnp.real(here).dtype
+        lift, weighed = [], []
+        for number, (term, found) in enumerate(
+            zip(self.terms, _batch_offsets(self.terms, here, batch), strict=True)
+        ):
+            means = _stacked([jnp.asarray(one.means[number], dtype) for one in seen], count)
+            root = np.sqrt(term.weight)
+            shares = [jnp.asarray(one.shares[number] * root, dtype) for one in seen]
+            lift.append(means - found)
+            weighed.append(_stacked(shares, count))
+        objective = Lifted(self.terms, tuple(weighed), tuple(lift), batch, here, self.colour)
         domain = self.colour.domain
-        still = jnp.zeros((1, domain.channels, domain.size), dtype)
+        still = jnp.zeros((count, domain.channels, domain.size), dtype)
         total = sum(term.weight for term in self.terms)
         tolerance = self.descent.inner * self.descent.tolerance * total
-        task = Task(objective, still, way, tolerance, lambda *_: None)
-        found = self.descent.sampler.run(task)
-        return signal + self.colour.fields(jnp.asarray(found.unknowns[0], dtype))
+        found = self.descent.sampler.run(
+            Task(objective, still, pairs[0][1], tolerance, lambda *_: None)
+        )
+        moved = found.unknowns[: len(signals)]
+        return [
+            signal + self.colour.fields(jnp.asarray(unknowns, dtype))
+            for signal, unknowns in zip(signals, moved, strict=True)
+        ]
+
+    def _batch(self, key: Array) -> Draws:
+        """Draws that a signal moves against in one step."""
+        if not self.descent.batch:
+            return jax.tree.map(lambda values: values[None], self.draws.none())
+        count = min(self.descent.batch, self.draws.count)
+        which = jax.random.choice(key, self.draws.count, (count,), replace=False)
+        return self.draws[np.asarray(which)]
 
 
 def _worst(losses: Losses) -> float:
@@ -271,11 +339,47 @@ def _mean_offset(term: AbstractTerm, signal: Fields, batch: Draws) -> Float[Arra
     return jnp.mean(jax.lax.map(lambda draw: term.offset(signal, draw), batch), axis=0)
 
 
-@eqx.filter_jit
-def _offsets(terms: tuple[AbstractTerm, ...], signal: Fields, draw: Draws) -> list[Array]:
-    return [term.offset(signal, draw) for term in terms]
+def _numbers(
+    terms: tuple[AbstractTerm, ...], signals: Sequence[Fields], draw: Draws, count: int
+) -> list[list[np.ndarray]]:
+    """For each signal the numbers of each term with one draw, of `count` signals at a time."""
+    found = [np.asarray(one) for one in _offsets(terms, _stacked(signals, count), draw)]
+    return [[one[number] for one in found] for number in range(len(signals))]
+
+
+Tree = TypeVar("Tree")
+
+
+def _stacked(trees: Sequence[Tree], count: int) -> Tree:
+    """Trees of arrays stacked, the first one repeated so that there are always as many.
+
+    Every number of them is compiled anew.
+    """
+    filled = [*trees, *[trees[0]] * (count - len(trees))]
+    return jax.tree.map(lambda *values: jnp.stack(values), *filled)
+
+
+def _over(function: Callable[..., Tree], *arguments: object) -> Tree:
+    """A function of each of several arguments; of a single one without an axis more."""
+    (count,) = {len(one) for one in jax.tree.leaves(arguments)}
+    if count > 1:
+        return jax.vmap(function)(*arguments)
+    found = function(*jax.tree.map(lambda values: values[0], arguments))
+    return jax.tree.map(lambda values: values[None], found)
 
 
 @eqx.filter_jit
-def _batch_offsets(terms: tuple[AbstractTerm, ...], signal: Fields, batch: Draws) -> list[Array]:
-    return [_mean_offset(term, signal, batch) for term in terms]
+def _offsets(
+    terms: tuple[AbstractTerm, ...], signals: Inexact[Array, "field channel ..."], draw: Draws
+) -> list[Array]:
+    return _over(lambda signal: [term.offset(signal, draw) for term in terms], signals)
+
+
+@eqx.filter_jit
+def _batch_offsets(
+    terms: tuple[AbstractTerm, ...], signals: Inexact[Array, "field channel ..."], batch: Draws
+) -> list[Array]:
+    def offsets(signal: Fields, draws: Draws) -> list[Array]:
+        return [_mean_offset(term, signal, draws) for term in terms]
+
+    return _over(offsets, signals, batch)

@@ -12,19 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from skysift.scattering.domain import AbstractDomain, precision_of
-from skysift.scattering.generative.gaussian import Colour, colour_of
 from skysift.scattering.regrid import coarsened, regridded
 from skysift.scattering.separation.constraints import Constraint, Total
-from skysift.scattering.separation.contamination import (
-    FEWEST,
-    AbstractContamination,
-    Draws,
-    Ensemble,
-)
+from skysift.scattering.separation.contamination import AbstractContamination, Draws, Ensemble
 from skysift.scattering.separation.descent import Descent, Losses, Solver, State, Status
 from skysift.scattering.separation.problem import Observation, free, observe, terms_of
-from skysift.scattering.separation.start import Begin, origin, starts
-from skysift.scattering.separation.terms import AbstractTerm
+from skysift.scattering.separation.start import Begin, changes, origin, starts
+from skysift.scattering.separation.terms import AbstractTerm, Fields
 from skysift.scattering.statistic import AbstractStatistic
 
 
@@ -108,7 +102,7 @@ def separate(
     draws: int = 100,
     restarts: int = 1,
     report: Callable[[State], None] | None = None,
-    resume: State | None = None,
+    resume: Sequence[State] = (),
 ) -> Separated:
     """A signal whose statistics, with those of the contamination, are those of the data.
 
@@ -176,37 +170,43 @@ def separate(
             "others would begin as some before. Take more draws, or begin from noise."
         )
     report = report or (lambda state: None)
-    solver = _solver(observation, fields, constraints, descent, report)
-    before = []
+    solver = _solver(observation, fields, constraints, descent, begin, report)
+    before: list[tuple[AbstractDomain, Solver]] = []
     for one in coarser:
         small = one.statistics.domain
         seen = observe(coarsened(data, domain, small), one.statistics, dtype)
         there = coarse_draws(fields, domain, seen)
-        before.append((small, _solver(seen, there, one.constraints, descent, lambda state: None)))
-    if resume is not None:
-        _require_own(resume, restarts, observation, solver.terms)
-    first = resume.restart if resume is not None else 0
-    solutions = []
-    for restart, stream in enumerate(order.spawn(restarts)):
-        if restart < first:
-            continue
-        numbers = stream.generate_state(2 + len(before), np.uint32)
-        keys = [jax.random.key(int(one)) for one in numbers]
-        if resume is not None and restart == first:
-            state = resume
-        else:
-            here = origin(observation, fields, solver.colour, begin, restart, keys[0])
-            for (small, coarse), key in zip(before, keys[2:], strict=True):
-                there = regridded(here, domain, small)
-                end, _ = coarse.run(State(restart, 0, (there, there), ()), key)
-                here = here + regridded(end.signal[0] - there, small, domain)
-            state = State(restart, 0, (here, here), ())
-        solutions.append(solver.run(state, keys[1]))
-    maps = np.stack([np.asarray(domain.seen(one.signal[0])) for one, _ in solutions])
-    missed = sum(status is not Status.CONVERGED for _, status in solutions)
+        quiet = _solver(seen, there, one.constraints, descent, begin, lambda state: None)
+        before.append((small, quiet))
+    for state in resume:
+        _require_own(state, restarts, observation, solver.terms)
+    known = {state.restart: state for state in resume}
+    keys = [
+        [jax.random.key(int(one)) for one in stream.generate_state(2 + len(before), np.uint32)]
+        for stream in order.spawn(restarts)
+    ]
+    solutions: list[State] = []
+    for first in range(0, restarts, descent.sampler.batch):
+        some = range(first, min(first + descent.sampler.batch, restarts))
+        new = [one for one in some if one not in known]
+        begun = [
+            origin(observation, fields, solver.colour, begin, one, keys[one][0]) for one in new
+        ]
+        for level, (small, coarse) in enumerate(before if new else []):
+            there = [regridded(one, domain, small) for one in begun]
+            ends = coarse.run(_states(new, there), [keys[one][2 + level] for one in new])
+            begun = [
+                one + regridded(end.signal[0] - at, small, domain)
+                for one, end, at in zip(begun, ends, there, strict=True)
+            ]
+        ready = known | dict(zip(new, _states(new, begun), strict=True))
+        solutions += solver.run([ready[one] for one in some], [keys[one][1] for one in some])
+    maps = np.stack([np.asarray(domain.seen(one.signal[0])) for one in solutions])
+    statuses = tuple(one.status for one in solutions if one.status is not None)
+    missed = sum(status is not Status.CONVERGED for status in statuses)
     if missed:
-        worst = max(max(one.losses[-1].values()) for one, _ in solutions)
-        diverged = any(status is Status.DIVERGED for _, status in solutions)
+        worst = max(max(one.losses[-1].values()) for one in solutions)
+        diverged = Status.DIVERGED in statuses
         advice = (
             "It diverged, and the best signal before that is given: take another sampler or batch"
             if diverged
@@ -222,8 +222,8 @@ def separate(
     return Separated(
         maps,
         np.where(np.broadcast_to(observation.kept, whole.shape), whole, np.nan),
-        tuple(status for _, status in solutions),
-        tuple(_history(one.losses) for one, _ in solutions),
+        statuses,
+        tuple(_history(one.losses) for one in solutions),
         fields.count,
     )
 
@@ -246,12 +246,18 @@ def _solver(
     draws: Draws,
     constraints: Sequence[Constraint],
     descent: Descent,
+    begin: Begin,
     report: Callable[[State], None],
 ) -> Solver:
     """What moves signals on one grid."""
     terms = terms_of(constraints, observation, draws)
-    colour = _colour(observation, draws, free(constraints, observation.domain))
+    colour = changes(observation, draws, begin, free(constraints, observation.domain))
     return Solver(descent, terms, draws, colour, report)
+
+
+def _states(restarts: Sequence[int], fields: Sequence[Fields]) -> list[State]:
+    """Solutions that have not moved yet."""
+    return [State(one, 0, (here, here), ()) for one, here in zip(restarts, fields, strict=True)]
 
 
 def _history(losses: Sequence[Losses]) -> dict[str, Float[np.ndarray, " step"]]:
@@ -282,23 +288,3 @@ def _require_own(
                 f"data, got {fields.shape} of {fields.dtype}. Separate the data of the state, or "
                 "begin anew."
             )
-
-
-def _colour(observation: Observation, draws: Draws, modes: Float[np.ndarray, "..."]) -> Colour:
-    """From white unknowns to changes of the signal, as large as the contamination at each scale.
-
-    The signal changes where the contamination is: what is known well stays as it is.
-    """
-    statistic = observation.statistic
-    maps = np.asarray(statistic.domain.seen(draws.whole))
-    if not maps.std() > 0.0:
-        raise ValueError(
-            "contamination: expected fields with structure, got constant ones. Give the draws "
-            "themselves, not their mean."
-        )
-    try:
-        reference = statistic(maps[:FEWEST]).mean()
-    except ValueError as error:
-        raise ValueError(str(error).replace("maps:", "contamination:", 1)) from error
-    colour = colour_of(statistic, reference)
-    return Colour(colour.amplitude * modes, jnp.zeros_like(colour.mean), colour.domain)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from skysift.scattering.generative.gaussian import Colour
-from skysift.scattering.separation.contamination import Draws
+from skysift.scattering.generative.gaussian import Colour, colour_of
+from skysift.scattering.separation.contamination import FEWEST, Draws
 from skysift.scattering.separation.problem import Observation, projected
 from skysift.scattering.separation.terms import Fields
 
@@ -22,6 +22,8 @@ _SOME = 32
 """Draws from which the power of the contamination is told there."""
 _TINY = 1e-6
 """Weight of a region far from its cells."""
+_SLIGHT = 0.01
+"""Part of the power of the data that the signal has for sure."""
 _MOST = 2.0
 """Deviations by which a power gives way to others at most."""
 _HALVINGS = 30
@@ -34,6 +36,47 @@ class Begin(enum.Enum):
     DATA = "data"
     FILTERED = "filtered"
     NOISE = "noise"
+
+
+def changes(
+    observation: Observation, draws: Draws, begin: Begin, modes: Float[np.ndarray, "..."]
+) -> Colour:
+    """From white unknowns to changes of the signal.
+
+    The signal changes where the contamination is: what is known well stays as it is. From the data
+    it has as far to go at each scale as the contamination is large. A filtered start is as far from
+    the truth as a Gaussian signal S that is seen with a contamination N is from its Wiener filter,
+    `S N / (S + N)`: steps as large as the contamination, where that is far above the signal, would
+    move places of it that the data tell.
+
+    Args:
+        observation: the data.
+        draws: of the contamination.
+        begin: what the signal starts from.
+        modes: which of them may change, as numbers from 0 to 1.
+
+    Raises:
+        ValueError: for draws without structure, or that cannot have these statistics.
+    """
+    statistic = observation.statistic
+    maps = np.asarray(statistic.domain.seen(draws.whole))
+    if not maps.std() > 0.0:
+        raise ValueError(
+            "contamination: expected fields with structure, got constant ones. Give the draws "
+            "themselves, not their mean."
+        )
+    try:
+        reference = statistic(maps[:FEWEST]).mean()
+    except ValueError as error:
+        raise ValueError(str(error).replace("maps:", "contamination:", 1)) from error
+    colour = colour_of(statistic, reference)
+    amplitude = colour.amplitude * modes
+    if begin is Begin.FILTERED:
+        data = np.asarray(statistic.domain.seen(observation.whole))
+        whole = colour_of(statistic, statistic(data)).amplitude ** 2
+        part = 1.0 - colour.amplitude**2 / jnp.where(whole > 0.0, whole, jnp.inf)
+        amplitude = amplitude * jnp.sqrt(jnp.maximum(part, _SLIGHT))
+    return Colour(amplitude, jnp.zeros_like(colour.mean), colour.domain)
 
 
 def origin(
