@@ -135,6 +135,11 @@ def test_an_interrupted_separation_goes_on_from_its_last_step(tmp_path, quick, m
         np.testing.assert_array_equal(np.load(f"run/{name}"), np.load(f"whole/{name}"))
     status = [one.status for one in runs.stored_views(Run.open("run"))[0].courses]
     assert status == ["step limit", "step limit"]
+    assert main(command(*words, "--together", "2", "-o", "together")) == 1
+    assert seen[8:] == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]
+    for number in (0, 1):
+        name = f"solutions/signal-{number}.npy"
+        np.testing.assert_allclose(np.load(f"together/{name}"), np.load(f"run/{name}"), atol=1e-6)
 
 
 def test_fewer_solutions_than_there_are_states_of(tmp_path, quick, monkeypatch):
@@ -271,6 +276,7 @@ def test_an_experiment_repeats_a_run(quick, capsys):
         (["data.npy", "--contamination", "white:1", "--bins", "-1"], "bins: expected 0 or more"),
         (["data.npy", "--contamination", "white:1", "--seed", "-1"], "seed: expected 0 or more"),
         (["data.npy", "--contamination", "white:1", "--restarts", "0"], "restarts: expected 1"),
+        (["data.npy", "--contamination", "white:1", "--together", "0"], "together: expected 1"),
         (["data.npy", "--contamination", "white:1", "--tolerance", "0"], "tolerance: expected mor"),
         (["data.npy", "--contamination", "white:1", "--halves"], "halves: expected as many maps"),
         (["data.npy", "--contamination", "white:1", "--lmax", "9"], "lmax: expected none on a"),

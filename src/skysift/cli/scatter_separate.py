@@ -50,6 +50,7 @@ class UnmixingProgress(LiveBar):
     def __init__(self, restarts: int, *, quiet: bool = False) -> None:
         super().__init__("reading", max(restarts, 1), clock=TimeElapsedColumn(), quiet=quiet)
         self._restarts = restarts
+        self._ended: set[int] = set()
 
     def begin(self, stage: str) -> None:
         """Show what begins.
@@ -70,9 +71,9 @@ class UnmixingProgress(LiveBar):
         which = f"solution {state.restart + 1} of {self._restarts}: " if self._restarts > 1 else ""
         losses = ", ".join(f"{name} {value:.3g}" for name, value in state.losses[-1].items())
         told = f"{which}step {state.step}, losses {losses}"
-        ended = state.status is not None
-        done = state.restart + int(ended)
-        self._bar.update(self._task, description=told, completed=done)
+        if state.status is not None:
+            self._ended.add(state.restart)
+        self._bar.update(self._task, description=told, completed=len(self._ended))
         self._tell(f"{told}: {state.status.value}" if state.status is not None else told)
 
 

@@ -322,6 +322,7 @@ class UnmixingExperiment(StatisticsExperiment):
         bins: of the power spectrum, which is constrained besides the family; 0 for none.
         draws: of the contamination, at most.
         restarts: number of solutions.
+        together: solutions that are moved at once, as many as the memory of a GPU holds.
         begin: where the first of them starts: data, filtered or noise.
         steps: of each solution, at most.
         batch: draws against which the signal moves in one step; 0 to hold fixed in it what the
@@ -342,6 +343,7 @@ class UnmixingExperiment(StatisticsExperiment):
     bins: int = 12
     draws: int = 100
     restarts: int = 1
+    together: int = 1
     begin: Begin = Begin.DATA
     steps: int = Descent.steps
     batch: int = Descent.batch

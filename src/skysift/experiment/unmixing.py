@@ -27,7 +27,7 @@ from skysift.report.unmixing import write_unmixing_page
 from skysift.report.unmixing_view import Course, Spectra, UnmixingView, of_dataset, to_dataset
 from skysift.scattering.gauges import AbstractGauge, gauge_of
 from skysift.scattering.separation.contamination import Ensemble
-from skysift.scattering.separation.descent import Descent, State, Status
+from skysift.scattering.separation.descent import SAMPLER, Descent, State, Status
 from skysift.scattering.separation.separate import separate
 from skysift.store.dataset import read_dataset, write_dataset
 from skysift.store.manifest import Fact, Manifest
@@ -118,6 +118,7 @@ def unmix(experiment: UnmixingExperiment, folder: Path, watch: Watch = UNWATCHED
                 constraints,
                 experiment.seed,
                 descent=Descent(
+                    dataclasses.replace(SAMPLER, batch=experiment.together),
                     steps=experiment.steps,
                     batch=experiment.batch,
                     tolerance=experiment.tolerance,
@@ -245,8 +246,9 @@ def _write_maps(folder: Path, found: Unmixed) -> None:
 
 
 def _kept(experiment: UnmixingExperiment, order: Order) -> Path:
-    """Folder of states: the same however many solutions are asked for."""
-    digest = Fingerprint.of(dataclasses.replace(experiment, restarts=1)).config_hash[:16]
+    """Folder of states: the same however many solutions are asked for, and moved at once."""
+    alike = dataclasses.replace(experiment, restarts=1, together=1)
+    digest = Fingerprint.of(alike).config_hash[:16]
     return order.output.with_name(f"{order.output.name}.tasks") / digest
 
 

@@ -42,6 +42,7 @@ def require_possible(experiment: UnmixingExperiment) -> None:
         ("seed", 0, "--seed 0"),
         ("draws", 1, "--draws 100"),
         ("restarts", 1, "--restarts 1"),
+        ("together", 1, "--together 1"),
         ("steps", 1, "--steps 30"),
         ("batch", 0, "--batch 0"),
         ("bins", 0, "--bins 12"),

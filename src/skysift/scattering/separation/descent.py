@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import equinox as eqx
@@ -21,6 +21,8 @@ from skysift.scattering.separation.terms import AbstractTerm, Fields
 
 Losses = Mapping[str, float]
 
+SAMPLER = LBFGS(max_iter=20)
+"""That moves a signal in one step, unless another is given."""
 _PATIENCE = 5
 """Steps without gain after which a separation has stalled."""
 _FEW = 16
@@ -65,7 +67,7 @@ class Descent:
         ValueError: for numbers that make no sense.
     """
 
-    sampler: AbstractSampler = field(default_factory=lambda: LBFGS(max_iter=20))
+    sampler: AbstractSampler = SAMPLER
     steps: int = 30
     batch: int = 0
     tolerance: float = 0.03
