@@ -206,6 +206,28 @@ def test_solutions_moved_at_once_are_those_moved_one_by_one(sampler, batch, tole
     assert [one.restart for one in reported[:4]] == [0, 1, 2, 0]
 
 
+def test_solutions_of_the_sphere_moved_at_once_are_those_moved_one_by_one():
+    statistic = Covariance.sphere(8, 2, lmax=12, wavelet=Steerable(2), directions=3, harmonics=2)
+    signal = red_sky(8, lmax=12, seed=3)
+    noise = 0.5 * signal.std() * np.random.default_rng(1).standard_normal((17, 768))
+    quick = Descent(LBFGS(max_iter=4), steps=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        alone, together = (
+            scattering.separate(
+                signal + noise[0],
+                noise[1:],
+                statistic,
+                (Total(), Remainder()),
+                restarts=2,
+                begin=Begin.FILTERED,
+                descent=replace(quick, sampler=LBFGS(max_iter=4, batch=batch)),
+            )
+            for batch in (1, 2)
+        )
+    np.testing.assert_allclose(together.maps, alone.maps, atol=1e-6 * signal.std())
+
+
 def test_solutions_go_on_from_whichever_states_there_are():
     """One that ended, one under way, and one that had not begun."""
     descent = Descent(LBFGS(max_iter=8, batch=2), steps=3)

@@ -43,7 +43,7 @@ class Gathered:
         self._at = np.array(start)
         self._going = set(range(len(self._at)))
         self._asking: set[int] = set()
-        self._found: tuple[np.ndarray, np.ndarray] | None = None
+        self._found: tuple[Array, Array] | None = None
         self._abandoned = False
         self._turn = threading.Condition()
 
@@ -54,51 +54,58 @@ class Gathered:
             descend: from the start of the field of a number, with what evaluates its objective.
 
         Raises:
-            Exception: that of the first descent that failed; the others are abandoned.
+            BaseException: that of the first descent that failed; the others are abandoned.
         """
 
         def follow(number: int) -> End:
             try:
                 return descend(number, lambda _, unknowns: self._ask(number, unknowns))
+            except BaseException:
+                self._abandon()
+                raise
             finally:
                 with self._turn:
                     self._going.discard(number)
-                    self._answer()
+                    self._turn.notify_all()
 
         with ThreadPoolExecutor(len(self._at)) as pool:
             ends = [pool.submit(follow, number) for number in range(len(self._at))]
             try:
-                return [end.result() for end in ends]
-            except BaseException as failure:
-                with self._turn:
-                    self._abandoned = True
-                    self._turn.notify_all()
-                errors = [end.exception() for end in ends]
-                first = (one for one in errors if one and not isinstance(one, _Abandoned))
-                raise next(first, failure) from None
+                while self._answer():
+                    pass
+            except BaseException:
+                self._abandon()
+                raise
+        failed = [error for end in ends if (error := end.exception())]
+        for error in sorted(failed, key=lambda one: isinstance(one, _Abandoned)):
+            raise error
+        return [end.result() for end in ends]
+
+    def _answer(self) -> bool:
+        """Evaluate once all that go on have asked; whether there is more to do."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._asking == self._going or self._abandoned)
+            if self._abandoned or not self._going:
+                return False
+            self._found = self._evaluate(jnp.asarray(self._at))
+            self._asking.clear()
+            self._turn.notify_all()
+        return True
 
     def _ask(self, number: int, unknowns: Array) -> tuple[Array, Array]:
         """Value and gradient of one field, once all others have asked as well."""
         with self._turn:
             self._at[number] = np.asarray(unknowns[0])
             self._asking.add(number)
-            self._answer()
+            self._turn.notify_all()
             self._turn.wait_for(lambda: number not in self._asking or self._abandoned)
             if self._abandoned or self._found is None:
                 raise _Abandoned
             values, slopes = self._found
-            return jnp.asarray(values[number]), jnp.asarray(slopes[number])
+        return values[number], slopes[number]
 
-    def _answer(self) -> None:
-        """Evaluate, if all that go on have asked."""
-        if not self._asking or self._asking != self._going or self._abandoned:
-            return
-        try:
-            values, slopes = self._evaluate(jnp.asarray(self._at))
-            self._found = np.asarray(values), np.asarray(slopes)
-        except BaseException:
+    def _abandon(self) -> None:
+        """Let all descents end."""
+        with self._turn:
             self._abandoned = True
-            raise
-        finally:
-            self._asking.clear()
             self._turn.notify_all()

@@ -61,7 +61,7 @@ class SphereBank:
         if self.harmonics % 2 or not 0 <= self.harmonics < self.directions:
             raise ValueError(
                 f"harmonics: expected an even number from 0 to {self.directions - 1}, got "
-                f"{self.harmonics}. Say harmonics=4."
+                f"{self.harmonics}. Say harmonics={(self.directions - 1) // 2 * 2}."
             )
         most = np.sum([self.window(scale) ** 2 for scale in range(self.scales)], axis=0).max()
         if not most <= 1.0 + 1e-9:
