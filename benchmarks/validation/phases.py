@@ -186,6 +186,7 @@ def separated(
             st,
             [scattering.Total(), scattering.Remainder()],
             seed=0,
+            begin=scattering.Begin.FILTERED,
         )
     seconds = time.perf_counter() - begun
     reference = st(signal)
