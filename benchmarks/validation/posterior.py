@@ -76,7 +76,7 @@ def run(data: Path, mocks: int, separated: int, seed: int) -> dict:
     found = scattering.posterior(observed[0], noise, statistic, 2, seed)
     learnt = time.process_time() - begun
     print("learnt in", round(learnt), "CPU s; misfit", found.misfit, flush=True)
-    own = found.coverage(mocks, seed + 2)
+    own = found.coverage(mocks, seed + 2, contamination=noise)
     print("own signals", own.mean(), flush=True)
     posteriors = [found.given(one) for one in observed[1:]]
     truths = found.forward.parameters(signals[1 : mocks + 1])
@@ -171,9 +171,13 @@ def page(result: dict, mocks: int, separated: int) -> str:
     lines += [f"{0.5 * NOISE:g} to {1.5 * NOISE:g} over the map, reduced scattering covariance:"]
     lines += [f"{names.size} parameters. One density, learnt for the data of one part of the"]
     lines += [f"simulation with two rounds ({learnt:.0f} CPU seconds), serves all {mocks} mocks"]
-    lines += ["of each kind. *Signals of the prior* are made like those of its first round; the"]
-    lines += ["*parts* are periodic components of maps of simulated dust, which the prior has not"]
-    lines += ["seen: this tells of prior and maximum-entropy model too.", ""]
+    lines += [
+        "of each kind, with noise of their own. *Signals of the prior* are made like those of"
+    ]
+    lines += [
+        "its first round; the *parts* are periodic components of maps of simulated dust, which"
+    ]
+    lines += ["the prior has not seen: this tells of prior and maximum-entropy model too.", ""]
     lines += ["Truths within the 68 % interval of each number, with the standard error over mocks:"]
     lines += ["", "| order | numbers | signals of the prior | parts of the simulation | rank |"]
     lines += ["| --- | ---: | ---: | ---: | ---: |"]

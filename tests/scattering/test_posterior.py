@@ -82,6 +82,16 @@ def test_mocks_are_covered(found):
     assert again.ranks.shape[0] == 12
 
 
+def test_mocks_are_seen_with_the_contamination_given(found):
+    """Of the strength that was learnt they are covered, of three times that they are not."""
+    fresh, strong = (
+        found.coverage(40, seed=3, contamination=WhiteNoise(rms)).mean(0.68)
+        for rms in (NOISE, 3.0 * NOISE)
+    )
+    assert abs(fresh[0] - 0.68) < 0.08 + 2.0 * fresh[1]
+    assert strong[0] < 0.4
+
+
 def test_maps_have_statistics_of_draws(found):
     maps = found.maps(6, seed=2)
     there = np.log(np.asarray(STATISTIC(maps)["bandpower"]))
@@ -177,6 +187,10 @@ def test_bad_input_is_refused(options, message):
         (lambda one: one.coverage(9), "mocks: expected 10 signals or more, got 9"),
         (lambda one: one.coverage(10, -1), "seed: expected 0 or more, got -1"),
         (lambda one: one.coverage(signals=np.ones((3, *SHAPE))), "mocks: expected 10 signals"),
+        (
+            lambda one: one.coverage(10, contamination=np.ones((9, 8, 8))),
+            "contamination: expected maps",
+        ),
         (lambda one: one.given(np.full(SHAPE, np.nan)), "data: expected one finite map"),
         (lambda one: Search(breadth=0.0), "breadth: expected more than 0, got 0.0"),
         (lambda one: Making(max_iter=0), "max_iter: expected 1 or more, got 0"),

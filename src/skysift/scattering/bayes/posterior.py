@@ -185,6 +185,7 @@ class Posterior:
         seed: int = 0,
         *,
         signals: Float[np.ndarray, "mock ..."] | None = None,
+        contamination: AbstractContamination | Float[np.ndarray, "draw ..."] | None = None,
     ) -> Coverage:
         """Do intervals hold the truth as often as they say? Simulation-based calibration.
 
@@ -195,10 +196,12 @@ class Posterior:
             mocks: number of signals.
             seed: of all that is random.
             signals: maps to take as signals in place of those; the prior should hold them.
+            contamination: to see the signals with; `None` for the draws that the posterior was
+                learnt from, which tell more than others would if they are few.
 
         Raises:
-            ValueError: for fewer than ten mocks, a negative seed, or signals of another shape, or
-                not known where the data were.
+            ValueError: for fewer than ten mocks, a negative seed, signals of another shape, or not
+                known where the data were, or a contamination that does not fit them.
         """
         if seed < 0:
             raise ValueError(f"seed: expected 0 or more, got {seed}. Say seed=0.")
@@ -219,7 +222,12 @@ class Posterior:
             )
         signals = np.stack([self._known(one, "signals", "Leave it out") for one in signals])
         truths = self.forward.parameters(signals)
-        seen = self.whitening.scaled(self.forward.seen(signals, added)[:, 0])
+        forward = self.forward
+        if contamination is not None:
+            added, drawn = added.spawn(2)
+            dirt = self._drawn(contamination, len(signals), drawn)
+            forward = replace(forward, contamination=dirt)
+        seen = self.whitening.scaled(forward.seen(signals, added)[:, 0])
         return ranks_of(
             truths,
             lambda number, rng: self.whitening.coloured(
@@ -228,6 +236,23 @@ class Posterior:
             self.forward.coordinates,
             np.random.default_rng(ranked),
         )
+
+    def _drawn(
+        self,
+        contamination: AbstractContamination | Float[np.ndarray, "draw ..."],
+        count: int,
+        seed: np.random.SeedSequence,
+    ) -> Float[np.ndarray, "draw ..."]:
+        """Draws of a contamination as the statistics see them."""
+        if not isinstance(contamination, AbstractContamination):
+            contamination = Ensemble(contamination)
+        domain, cells = self.forward.domain, self.forward.statistic.cells
+        looked = np.ones(domain.cell_shape, bool)
+        if cells is not None:
+            looked = np.any(np.asarray(cells) > 0.0, axis=0)
+        dtype = self.forward.contamination.dtype
+        fields = contamination.draws(domain, count, seed, dtype, looked, cells)
+        return np.stack([np.asarray(domain.seen(one)) for one in fields.whole])
 
     def _known(self, map: np.ndarray, name: str, advice: str) -> Float[np.ndarray, "..."]:
         """A map, continued where the statistics do not look and it is not known.
