@@ -20,6 +20,7 @@ from skysift.scattering import (
     GaussianField,
     Halves,
     LargeScales,
+    Order,
     PowerSpectrum,
     Remainder,
     Texture,
@@ -159,6 +160,23 @@ def test_states_of_other_separations_are_refused(change, message):
     separated(descent=Descent(LBFGS(max_iter=1), steps=1), draws=9, report=states.append)
     with pytest.raises(ValueError, match=message):
         separated(resume=[replace(states[0], **change)], draws=9)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 2},
+        {"data": DATA + 0.01},
+        {"contamination": WhiteNoise(1.02 * NOISE)},
+        {"draws": 10},
+        {"constraints": (Total(emphasis={Order.S1: 2.0}),)},
+    ],
+)
+def test_a_state_is_not_gone_on_from_with_anything_else(change):
+    states = []
+    separated(descent=Descent(LBFGS(max_iter=1), steps=1), draws=9, report=states.append)
+    with pytest.raises(ValueError, match="resume: expected a state of this separation, with a"):
+        separated(**{"draws": 9, "resume": [states[0]], **change})
 
 
 def test_one_solution_has_no_spread(found):

@@ -27,6 +27,8 @@ _PATIENCE = 5
 """Steps without gain after which a separation has stalled."""
 _FEW = 16
 """Draws that are looked at first: they tell a deviation to a fifth of itself."""
+_SAME = 1e-3
+"""Part by which losses of a state may differ, of rounding on another machine."""
 _ENOUGH = 10.0
 """How many times the loss that the error of a mean over few draws adds, a loss has to be."""
 
@@ -203,6 +205,21 @@ class Solver:
                     kept, _ = now[one].signal
                     now[one] = replace(now[one], step=now[one].step + 1, signal=(kept, signal))
         return now
+
+    def require_own(self, state: State) -> None:
+        """Refuse a state whose losses are not those that its signal has here.
+
+        Raises:
+            ValueError: for other losses.
+        """
+        (seen,) = self._at([state.signal[1]], self.descent.sampler.batch)
+        for name, known in (state.losses[-1] if state.losses else {}).items():
+            if not np.isclose(seen.losses[name], known, rtol=_SAME, equal_nan=True):
+                raise ValueError(
+                    f"resume: expected a state of this separation, with a loss of {name} of "
+                    f"{seen.losses[name]:.4g}, got {known:.4g}. Give data, contamination, "
+                    "constraints and seed as when it was made, or begin anew."
+                )
 
     def _ended(self, state: State) -> bool:
         """Whether there is nothing left to do for a solution."""

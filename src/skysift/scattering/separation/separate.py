@@ -180,6 +180,7 @@ def separate(
         before.append((small, quiet))
     for state in resume:
         _require_own(state, restarts, observation, solver.terms)
+        solver.require_own(state)
     known = {state.restart: state for state in resume}
     keys = [
         [jax.random.key(int(one)) for one in stream.generate_state(2 + len(before), np.uint32)]
