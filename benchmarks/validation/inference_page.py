@@ -49,7 +49,8 @@ posterior means over the Fisher bound; in parentheses the worst of those that ar
 either end of the prior (r 0 to 0.01, tau 0.03 to 0.08). The slope is that of means on truths over the prior,
 over what right posteriors have (1 less their variance over that of the prior); in parentheses the slope itself.
 A network that collapsed has none. The bound is that of the cells; of cut skies from nside 64 on it is that of
-the full sky over the root of the part that is seen, which is smaller than that of the cells.
+the full sky over the root of the part that is seen, which is smaller than that of the cells for r, and larger
+for tau ([T4](limits.md#t4), at nside 32).
 
 | nside | f_sky | noise [uK arcmin] | rmse / bound, r | tau | slope of r | of tau | coverage of r | of tau | time [s] |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
