@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument(
         "--only", type=int, nargs="*", help="numbers of the mixtures; none for the page alone"
     )
-    parser.add_argument("--trials", type=int, default=4, help="contaminations of each")
+    parser.add_argument("--trials", type=int, default=3, help="contaminations of each")
     parser.add_argument("--pywph", help="python with pywph, for the mixture on fewer cells")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "docs/validation")
     options = parser.parse_args()

@@ -84,6 +84,21 @@ def test_lbfgs_of_fields_at_once_is_that_of_each():
     assert groups.status == alike.status
 
 
+class Cliff(Bowl):
+    """No number beyond a distance from the start, which the second field comes to later."""
+
+    def each(self, unknowns):
+        slope = jnp.array([1.0, 0.1])
+        return jnp.where(unknowns[:, 0, 0] > 1.0, 1.0, jnp.nan) * slope * unknowns[:, 0, 0] ** 2
+
+
+def test_what_comes_after_the_end_of_a_field_does_not_count():
+    at = jnp.full((2, 1, 1), 2.0)
+    found, _ = run(Adam(max_iter=30, learning_rate=0.1), Cliff(CENTRE[:, :1]), at, tolerance=1.2)
+    assert found.status[0] is Status.CONVERGED
+    assert np.isfinite(found.history[0]).all()
+
+
 @pytest.mark.parametrize("where", ["objective", "report"])
 def test_a_failure_of_one_of_several_fields_is_told(where):
     class Broken(Bowl):

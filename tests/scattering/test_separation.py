@@ -28,7 +28,7 @@ from skysift.scattering import (
     WhiteNoise,
 )
 from skysift.scattering.generative.samplers import AbstractSampler, Found
-from skysift.scattering.separation.descent import Status
+from skysift.scattering.separation.descent import State, Status
 from skysift.scattering.separation.problem import observe, terms_of
 from skysift.scattering.sphere.wavelets import Steerable
 
@@ -265,6 +265,51 @@ def test_solutions_go_on_from_whichever_states_there_are():
         np.testing.assert_allclose(one["total"], other["total"], rtol=1e-5)
 
 
+def test_a_state_has_ended_by_the_tolerance_that_is_given():
+    rough = Descent(LBFGS(max_iter=8), steps=6, tolerance=2.0)
+    states, told = [], []
+    separated(descent=rough, report=states.append)
+    assert states[-1].status is Status.CONVERGED
+    finer = replace(rough, tolerance=0.25)
+    resumed = separated(descent=finer, resume=[states[-1]], report=told.append)
+    assert resumed.status is Status.CONVERGED
+    assert resumed.history["total"][-1] <= 0.25
+    assert len(told) > 1
+    limited = separated(descent=replace(finer, steps=1), resume=[states[-1]])
+    assert limited.status is Status.STEP_LIMIT
+    looser = separated(descent=rough, resume=[told[-1]], report=told.append)
+    assert looser.status is Status.CONVERGED
+
+
+@pytest.mark.parametrize("begin", Begin)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_single_precision_stays_single(begin, batch):
+    """Of starts, of what is moved at once, and of states that are gone on from."""
+    states = []
+    options = {"restarts": 2, "begin": begin, "descent": Descent(LBFGS(3, batch=batch), steps=1)}
+    whole = separated(data=DATA.astype(np.float32), draws=9, report=states.append, **options)
+    assert {one.signal[1].dtype for one in states} == {np.dtype(np.float32)}
+    last = {one.restart: one for one in states if one.step == 0}.values()
+    again = separated(data=DATA.astype(np.float32), draws=9, resume=list(last), **options)
+    np.testing.assert_allclose(again.maps, whole.maps, atol=1e-4)
+
+
+def test_a_solution_that_is_not_a_number_ends_alone():
+    """The others do not."""
+
+    class Broken(AbstractSampler):
+        batch = 2
+
+        def run(self, task):
+            unknowns = np.zeros(task.start.shape)
+            unknowns[0] = np.nan
+            return Found(unknowns, (), ())
+
+    found = separated(restarts=2, draws=9, descent=Descent(Broken(), steps=1))
+    assert found.statuses == (Status.DIVERGED, Status.STEP_LIMIT)
+    assert np.isfinite(found.maps).all()
+
+
 def test_no_two_solutions_begin_alike():
     states = []
     separated(
@@ -469,6 +514,11 @@ def test_uneven_noise_has_the_given_deviation():
         ({"data": np.ones(SHAPE)}, "expected for 'total' fields with power at every scale"),
         ({"draws": 0}, "draws: expected 1 or more, got 0"),
         ({"restarts": 0}, "restarts: expected 1 or more, got 0"),
+        ({"resume": State(0, 0, (), ())}, "resume: expected a sequence of states, got one"),
+        (
+            {"data": np.ones(SHAPE), "begin": Begin.FILTERED, "constraints": (Remainder(),)},
+            "data: expected fields with power at every scale",
+        ),
         ({"restarts": 18}, "restarts: expected 17 or fewer with 16 draws, got 18"),
         ({"seed": -1}, "seed: expected 0 or more, got -1"),
     ],

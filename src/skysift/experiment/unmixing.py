@@ -106,6 +106,8 @@ def unmix(experiment: UnmixingExperiment, folder: Path, watch: Watch = UNWATCHED
         watch.step(state)
 
     ended = [one for one in states.values() if one.status is not None]
+    for state in ended:
+        watch.step(state)
     if len(ended) < experiment.restarts:
         watch.stage("constraints")
         with warnings.catch_warnings():

@@ -232,7 +232,8 @@ class Observed:
         directions = self.experiment.orientations if self.canvas.nside is None else None
         held = (2 if self.experiment.halves else 0) + 2
         drawn = {"draws of the contamination": 1.0 * held * self.experiment.draws * cells * width}
-        return Memory(Memory.of_scattering(cells, seen, directions, width).parts | drawn)
+        at_once = min(self.experiment.together, self.experiment.restarts)
+        return Memory(Memory.of_scattering(cells, at_once * seen, directions, width).parts | drawn)
 
     def _made(self, parts: Sequence[Part], channels: int) -> AbstractStatistic:
         own = self.experiment

@@ -196,8 +196,9 @@ class Posterior:
             mocks: number of signals.
             seed: of all that is random.
             signals: maps to take as signals in place of those; the prior should hold them.
-            contamination: to see the signals with; `None` for the draws that the posterior was
-                learnt from, which tell more than others would if they are few.
+            contamination: to see the signals with, each with a draw of its own as far as there
+                are; `None` for the draws that the posterior was learnt from, which flatter it if
+                they are few.
 
         Raises:
             ValueError: for fewer than ten mocks, a negative seed, signals of another shape, or not
@@ -222,12 +223,12 @@ class Posterior:
             )
         signals = np.stack([self._known(one, "signals", "Leave it out") for one in signals])
         truths = self.forward.parameters(signals)
-        forward = self.forward
-        if contamination is not None:
-            added, drawn = added.spawn(2)
-            dirt = self._drawn(contamination, len(signals), drawn)
-            forward = replace(forward, contamination=dirt)
-        seen = self.whitening.scaled(forward.seen(signals, added)[:, 0])
+        if contamination is None:
+            seen = self.forward.seen(signals, added)[:, 0]
+        else:
+            dirt = self._drawn(contamination, len(signals), added)
+            seen = self.forward.parameters(signals + dirt[np.arange(len(signals)) % len(dirt)])
+        seen = self.whitening.scaled(seen)
         return ranks_of(
             truths,
             lambda number, rng: self.whitening.coloured(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TypeVar
 
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ from skysift.scattering.generative.objective import AbstractObjective
 End = TypeVar("End")
 Evaluate = Callable[[AbstractObjective, Array], tuple[Array, Array]]
 """Value and gradient of an objective of one field `(1, channel, unknown)`."""
+Asked = np.ndarray | BaseException | None
+"""Where to evaluate, why a descent failed, or that it ended."""
 
 
 class _Abandoned(Exception):
@@ -41,11 +43,11 @@ class Gathered:
     ) -> None:
         self._evaluate = evaluate
         self._at = np.array(start)
-        self._going = set(range(len(self._at)))
-        self._asking: set[int] = set()
-        self._found: tuple[Array, Array] | None = None
-        self._abandoned = False
-        self._turn = threading.Condition()
+        # Queues, and no locks: an interrupt in the middle of a lock leaves it held.
+        self._asked: SimpleQueue[tuple[int, Asked]] = SimpleQueue()
+        self._answers: list[SimpleQueue[tuple[Array, Array] | None]] = [
+            SimpleQueue() for _ in self._at
+        ]
 
     def run(self, descend: Callable[[int, Evaluate], End]) -> list[End]:
         """What each descent returns.
@@ -58,54 +60,47 @@ class Gathered:
         """
 
         def follow(number: int) -> End:
-            try:
-                return descend(number, lambda _, unknowns: self._ask(number, unknowns))
-            except BaseException:
-                self._abandon()
-                raise
-            finally:
-                with self._turn:
-                    self._going.discard(number)
-                    self._turn.notify_all()
+            def evaluate(_: AbstractObjective, unknowns: Array) -> tuple[Array, Array]:
+                self._asked.put((number, np.asarray(unknowns[0])))
+                answer = self._answers[number].get()
+                if answer is None:
+                    raise _Abandoned
+                return answer
 
-        with ThreadPoolExecutor(len(self._at)) as pool:
-            ends = [pool.submit(follow, number) for number in range(len(self._at))]
             try:
-                while self._answer():
-                    pass
-            except BaseException:
-                self._abandon()
+                end = descend(number, evaluate)
+            except BaseException as error:
+                self._asked.put((number, error))
                 raise
-        failed = [error for end in ends if (error := end.exception())]
-        for error in sorted(failed, key=lambda one: isinstance(one, _Abandoned)):
-            raise error
+            self._asked.put((number, None))
+            return end
+
+        ends: list[Future[End]] = []
+        with ThreadPoolExecutor(len(self._at)) as pool:
+            try:
+                for number in range(len(self._at)):
+                    ends.append(pool.submit(follow, number))
+                self._answer()
+            finally:
+                for answers in self._answers:
+                    answers.put(None)
         return [end.result() for end in ends]
 
-    def _answer(self) -> bool:
-        """Evaluate once all that go on have asked; whether there is more to do."""
-        with self._turn:
-            self._turn.wait_for(lambda: self._asking == self._going or self._abandoned)
-            if self._abandoned or not self._going:
-                return False
-            self._found = self._evaluate(jnp.asarray(self._at))
-            self._asking.clear()
-            self._turn.notify_all()
-        return True
-
-    def _ask(self, number: int, unknowns: Array) -> tuple[Array, Array]:
-        """Value and gradient of one field, once all others have asked as well."""
-        with self._turn:
-            self._at[number] = np.asarray(unknowns[0])
-            self._asking.add(number)
-            self._turn.notify_all()
-            self._turn.wait_for(lambda: number not in self._asking or self._abandoned)
-            if self._abandoned or self._found is None:
-                raise _Abandoned
-            values, slopes = self._found
-        return values[number], slopes[number]
-
-    def _abandon(self) -> None:
-        """Let all descents end."""
-        with self._turn:
-            self._abandoned = True
-            self._turn.notify_all()
+    def _answer(self) -> None:
+        """Evaluate whenever all that go on have asked, until none does."""
+        going = set(range(len(self._at)))
+        asking: set[int] = set()
+        while going:
+            number, asked = self._asked.get()
+            if isinstance(asked, BaseException):
+                raise asked
+            if asked is None:
+                going.discard(number)
+            else:
+                self._at[number] = asked
+                asking.add(number)
+            if asking and asking == going:
+                values, slopes = self._evaluate(jnp.asarray(self._at))
+                for one in asking:
+                    self._answers[one].put((values[one], slopes[one]))
+                asking.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import enum
 import functools
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -51,7 +52,8 @@ class Task:
     """What a sampler is to do.
 
     Args:
-        objective: to bring down.
+        objective: to bring down; what is wanted may differ between its fields, so that it is
+            evaluated for all of them, in their order.
         start: white unknowns.
         key: of what is random on the way.
         tolerance: objective at which to stop.
@@ -114,7 +116,12 @@ class LBFGS(AbstractSampler):
 
     def run(self, task: Task) -> Found:
         """See `AbstractSampler`."""
-        ends = []
+        ends, turn = [], threading.Lock()
+
+        def report(number: int, iteration: int, value: float) -> None:
+            with turn:
+                task.report(number, iteration, value)
+
         for first in range(0, len(task.start), self.batch):
             some = task.start[first : first + self.batch]
             if len(some) == 1:
@@ -123,7 +130,9 @@ class LBFGS(AbstractSampler):
             gathered = Gathered(functools.partial(_apart, task.objective), some)
             ends += gathered.run(
                 lambda here, evaluate, first=first: self.descend(
-                    replace(task, start=task.start[first + here][None]), evaluate, first + here
+                    replace(task, start=task.start[first + here][None], report=report),
+                    evaluate,
+                    first + here,
                 )
             )
         return Found(
@@ -253,7 +262,7 @@ class Adam(AbstractSampler):
             # What one field ends at does not depend on how long others take.
             better = (numbers < lowest) & (lowest > tolerance)
             best = np.where(better[:, None, None], np.asarray(unknowns), best)
-            lowest = np.minimum(numbers, lowest)
+            lowest = np.where(better, numbers, lowest)
             history.append(numbers)
             task.report(0, iteration + 1, float(numbers.max()))
             if np.all(lowest <= tolerance):

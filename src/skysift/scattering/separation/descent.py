@@ -175,15 +175,12 @@ class Solver:
         """The states at the end, with the best signal first.
 
         Args:
-            states: of solutions, moved at once; those that ended stay as they are, unless for
-                steps that are allowed now.
+            states: of solutions, moved at once; those that have ended, by the tolerance and the
+                steps that are allowed now, stay as they are.
             keys: of what is random on the way of each.
         """
         count = len(states)
-        now = [
-            one if self._ended(one) else replace(one, losses=one.losses[: one.step], status=None)
-            for one in states
-        ]
+        now = [self._resumed(one) for one in states]
         while going := [number for number, one in enumerate(now) if one.status is None]:
             seen = self._at([now[one].signal[1] for one in going], count)
             for one, here in zip(going, seen, strict=True):
@@ -212,19 +209,22 @@ class Solver:
         Raises:
             ValueError: for other losses.
         """
+        if not state.losses:
+            return
         (seen,) = self._at([state.signal[1]], self.descent.sampler.batch)
-        for name, known in (state.losses[-1] if state.losses else {}).items():
+        for name, known in state.losses[-1].items():
             if not np.isclose(seen.losses[name], known, rtol=_SAME, equal_nan=True):
                 raise ValueError(
                     f"resume: expected a state of this separation, with a loss of {name} of "
-                    f"{seen.losses[name]:.4g}, got {known:.4g}. Give data, contamination, "
-                    "constraints and seed as when it was made, or begin anew."
+                    f"{seen.losses[name]:.4g}, got {known:.4g}. Give data, draws and constraints "
+                    "as when it was made, or begin anew."
                 )
 
-    def _ended(self, state: State) -> bool:
-        """Whether there is nothing left to do for a solution."""
-        more = state.status is Status.STEP_LIMIT and state.step < self.descent.steps
-        return state.status is not None and not more
+    def _resumed(self, state: State) -> State:
+        """A state to go on from, or one that has ended by this descent."""
+        status = self._status(state) if state.losses else None
+        known = state.losses if status is not None else state.losses[: state.step]
+        return replace(state, losses=known, status=status)
 
     def _judged(self, state: State, losses: Losses) -> State:
         """The state with the losses of its present signal, and with its status if it ended."""
@@ -299,7 +299,7 @@ class Solver:
             offsets = next(stacked) if term.random else next(given)
             means.append(offsets.mean(axis=0))
             shares.append(term.shares(offsets))
-            if not np.any(shares[-1] > 0.0):
+            if np.all(np.isfinite(offsets)) and not np.any(shares[-1] > 0.0):
                 raise ValueError(
                     f"contamination: expected draws whose statistics differ, got none that do for "
                     f"'{term.name}': there is nothing to measure its loss by. Give independent "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -290,4 +291,4 @@ def projected(
     if isinstance(domain, Sphere):
         return fields * keep
     # Unknowns of unit variance have modes of unit variance in `filtered`, which scales them.
-    return domain.filtered(fields, keep / np.sqrt(domain.size))
+    return domain.filtered(fields, keep / math.sqrt(domain.size))

@@ -125,15 +125,17 @@ def separate(
         draws: of the contamination, at most.
         restarts: number of solutions. Of data in two halves the second and third start from these,
             and all later ones from the data less another draw of the contamination each: their
-            spread is that over splits of the data and over contaminations.
-        report: called with the state before each step on the grid of the data, and at the end of
-            each solution.
-        resume: a state that was reported; solutions before it are not made again.
+            spread is that over splits of the data and over contaminations. The sampler may move
+            some at once (`LBFGS(batch=8)`), which takes a GPU hardly longer than one.
+        report: called with the state of each solution before each step on the grid of the data,
+            and at its end.
+        resume: the last state that was reported of each solution, from which it goes on; those
+            without one are made anew.
 
     Raises:
         ValueError: for data, contamination and constraints that do not fit together, or numbers
             that make no sense; for more solutions than have a draw of their own to start from; for
-            a state of another separation.
+            a state of other data, draws or constraints, whose losses are not those here.
 
     Warns:
         UserWarning: when a solution did not reach the tolerance.
@@ -178,6 +180,8 @@ def separate(
         there = coarse_draws(fields, domain, seen)
         quiet = _solver(seen, there, one.constraints, descent, begin, lambda state: None)
         before.append((small, quiet))
+    if isinstance(resume, State):
+        raise ValueError("resume: expected a sequence of states, got one. Say resume=[state].")
     for state in resume:
         _require_own(state, restarts, observation, solver.terms)
         solver.require_own(state)

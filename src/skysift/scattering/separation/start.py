@@ -73,7 +73,10 @@ def changes(
     amplitude = colour.amplitude * modes
     if begin is Begin.FILTERED:
         data = np.asarray(statistic.domain.seen(observation.whole))
-        whole = colour_of(statistic, statistic(data)).amplitude ** 2
+        try:
+            whole = colour_of(statistic, statistic(data)).amplitude ** 2
+        except ValueError as error:
+            raise ValueError(str(error).replace("maps:", "data:", 1)) from error
         part = 1.0 - colour.amplitude**2 / jnp.where(whole > 0.0, whole, jnp.inf)
         amplitude = amplitude * jnp.sqrt(jnp.maximum(part, _SLIGHT))
     return Colour(amplitude, jnp.zeros_like(colour.mean), colour.domain)
