@@ -42,8 +42,8 @@ Of a region with hardly any signal the debiased power is below 0 in half of all
 trials, and that of a signal is not: regions by themselves add to more power than
 there is. On the sky the powers of the whole are therefore a constraint of their own,
 `total 2`; where its debiased power is near 0 or below in a trial, that of a signal
-is more. Maps of buried scales show where regions meet: what the data tell of them is
-their power in each region.
+is more. What the data tell of the places of buried scales is hardly more than their
+power in each region.
 
 Offsets of the scattering statistics are in units of the scatter of Gaussian fields
 of the true spectrum, rms over the numbers of an order: of one trial; of the mean over
