@@ -85,10 +85,10 @@ def test_lbfgs_of_fields_at_once_is_that_of_each():
 
 
 class Cliff(Bowl):
-    """No number beyond a distance from the start, which the second field comes to later."""
+    """No number below 1, where the first field is within the tolerance and the second is not."""
 
     def each(self, unknowns):
-        slope = jnp.array([1.0, 0.1])
+        slope = jnp.array([1.0, 10.0])
         return jnp.where(unknowns[:, 0, 0] > 1.0, 1.0, jnp.nan) * slope * unknowns[:, 0, 0] ** 2
 
 

@@ -196,9 +196,9 @@ class Posterior:
             mocks: number of signals.
             seed: of all that is random.
             signals: maps to take as signals in place of those; the prior should hold them.
-            contamination: to see the signals with, each with a draw of its own as far as there
-                are; `None` for the draws that the posterior was learnt from, which flatter it if
-                they are few.
+            contamination: to see the signals with, in the unit of the data, each with a draw of
+                its own as far as there are; `None` for the draws that the posterior was learnt
+                from, which flatter it if they are few.
 
         Raises:
             ValueError: for fewer than ten mocks, a negative seed, signals of another shape, or not

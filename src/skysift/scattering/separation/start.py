@@ -23,7 +23,7 @@ _SOME = 32
 _TINY = 1e-6
 """Weight of a region far from its cells."""
 _SLIGHT = 0.01
-"""Part of the power of the data that the signal has for sure."""
+"""Part of the power of the data that the signal is taken to have at least."""
 _MOST = 2.0
 """Deviations by which a power gives way to others at most."""
 _HALVINGS = 30
@@ -55,8 +55,11 @@ def changes(
         begin: what the signal starts from.
         modes: which of them may change, as numbers from 0 to 1.
 
+    Returns:
+        Amplitudes of the changes `(channel, *modes)`, in the unit of the data.
+
     Raises:
-        ValueError: for draws without structure, or that cannot have these statistics.
+        ValueError: for data or draws without structure, or that cannot have these statistics.
     """
     statistic = observation.statistic
     maps = np.asarray(statistic.domain.seen(draws.whole))
