@@ -14,6 +14,7 @@ from skysift.grid import Grid, Ordering
 from skysift.harmonic.apodise import Taper, apodised, distance_to_edge
 from skysift.harmonic.bandpowers import NAMES, Bandpowers, Bins
 from skysift.harmonic.coupling import Coupling, Kernel, couplings
+from skysift.harmonic.purify import Purification
 from skysift.harmonic.sht import SHT, multipoles
 from skysift.harmonic.spectra import cross_cl
 from skysift.maps import Maps, unseen_to_nan
@@ -242,18 +243,12 @@ class PseudoSpectra:
             zero = {n: np.zeros(self._lmax + 1) for n in names}
             expected = self._decoupled(zero).expected(flat)
             return {n: expected[n] for n in names}
-        flat = np.ones(self._lmax + 1)
-        level = area * np.mean(self.weight**2 * variance) * flat
+        level = area * np.mean(self.weight**2 * variance) * np.ones(self._lmax + 1)
         if not polarised:
             return dict(self._decoupled({"TT": level}).values)
         pure = level
         if self.options.purify:
-            # Transforms of different spin of one noise map are independent: d^l_ss'(0) vanishes.
-            one, two = (np.sum(window**2, axis=0) for window in self._spin_windows)
-            first, second = (f[: self._lmax + 1] ** 2 for f in _pure_factors(self._lmax))
-            pure = level + area * (
-                np.mean(one * variance) * first + np.mean(two * variance) * second
-            )
+            pure = self._purification.noise(self._lmax, variance)
         return dict(self._decoupled({"EE": level, "BB": pure}).values)
 
     @property
@@ -281,16 +276,8 @@ class PseudoSpectra:
         return SHT(self.nside, 3 * self.nside - 1)
 
     @cached_property
-    def _spin_windows(self) -> list[np.ndarray]:
-        """The first and second spin-raised derivative of the weights."""
-        ell, _ = multipoles(self._sht.lmax)
-        alm = self._sht.analysis(self.weight)
-        once = alm * np.sqrt(ell * (ell + 1.0))
-        twice = alm * np.sqrt(np.maximum((ell + 2.0) * (ell + 1.0) * ell * (ell - 1.0), 0.0))
-        return [
-            self._sht.synthesis(np.stack([a, np.zeros_like(a)]), spin)
-            for spin, a in ((1, once), (2, twice))
-        ]
+    def _purification(self) -> Purification:
+        return Purification(self.weight)
 
     def _coefficients(self, maps: Maps) -> dict[str, Complex[np.ndarray, "... alm"]]:
         """Coefficients of the weighted fields T, E and B."""
@@ -304,18 +291,8 @@ class PseudoSpectra:
             both = self._sht.analysis(self.weight * qu, spin=2, iterations=steps)
             fields["E"], fields["B"] = both[..., 0, :], both[..., 1, :]
             if self.options.purify:
-                fields["B"] = fields["B"] + self._purification(qu)
+                fields["B"] = fields["B"] + self._purification(self._sht, qu, steps)
         return fields
-
-    def _purification(self, qu: Float[np.ndarray, "... 2 npix"]) -> Complex[np.ndarray, "... alm"]:
-        """What to add to the B modes so that no E mode is left in them."""
-        ell, _ = multipoles(self._sht.lmax)
-        once, twice = (_times(window, qu) for window in self._spin_windows)
-        steps = self.options.iterations
-        first, second = _pure_factors(self._sht.lmax)
-        vector = self._sht.analysis(once, spin=1, iterations=steps)[..., 1, :]
-        scalar = self._sht.analysis(twice[..., 1, :], iterations=steps)
-        return second[ell] * scalar - first[ell] * vector
 
     def _smoothed(
         self, full: Float[np.ndarray, "... stokes npix"], letters: str
@@ -511,21 +488,3 @@ def _away_from_edge(mask: Bool[np.ndarray, " npix"], margin: float) -> Bool[np.n
             "purification needs, got none. Take a larger mask, or purify=False."
         )
     return inner
-
-
-def _pure_factors(lmax: int) -> tuple[np.ndarray, np.ndarray]:
-    """Factors of spin-1 and scalar transform in a purified coefficient, zero below l = 2."""
-    ell = np.arange(lmax + 1.0)
-    first, second = np.zeros(lmax + 1), np.zeros(lmax + 1)
-    l2 = ell[2:]
-    first[2:] = 2.0 / np.sqrt((l2 + 2.0) * (l2 - 1.0))
-    second[2:] = 1.0 / np.sqrt((l2 + 2.0) * (l2 + 1.0) * l2 * (l2 - 1.0))
-    return first, second
-
-
-def _times(
-    window: Float[np.ndarray, "2 npix"], qu: Float[np.ndarray, "... 2 npix"]
-) -> Float[np.ndarray, "... 2 npix"]:
-    """Conjugate of a spin-raised window times Q + i U, as real and imaginary part."""
-    q, u = qu[..., 0, :], qu[..., 1, :]
-    return np.stack([window[0] * q + window[1] * u, window[0] * u - window[1] * q], axis=-2)
