@@ -9,7 +9,7 @@ import pytest
 from jax.test_util import check_grads
 
 from skysift.inference.networks import learnt
-from skysift.inference.simulators import Observed
+from skysift.inference.simulators import Observed, t1
 from skysift.inference.spectral_cnn import (
     OWN,
     Equiangular,
@@ -17,6 +17,7 @@ from skysift.inference.spectral_cnn import (
     SpectralShape,
     clenshaw_curtis,
 )
+from skysift.inference.training import Plan, train
 from skysift.maps import Stokes
 
 run = eqx.filter_jit(lambda network, observed: network(observed))
@@ -119,6 +120,30 @@ def test_one_map_is_as_many_and_calibration_takes_the_moments_of_maps():
     batch, _ = learn(network, observed, jax.random.key(0))
     # but for the n / (n - 1) of the running variance
     np.testing.assert_allclose(batch, numbers, atol=0.05)
+
+
+def test_a_factor_on_the_gains_of_a_block_changes_nothing_in_training():
+    network, observed, _ = rebuilt(Stokes.I)
+    first = network.blocks[0]
+    louder = eqx.tree_at(
+        lambda n: (n.blocks[0].weights, n.blocks[0].shared),
+        network,
+        jax.tree.map(lambda one: 100.0 * one, (first.weights, first.shared)),
+    )
+    numbers, moved = learn(network, observed, jax.random.key(0))
+    again, after = learn(louder, observed, jax.random.key(0))
+    np.testing.assert_allclose(again, numbers, rtol=1e-3, atol=1e-4)
+    assert not np.allclose(after.blocks[0].variance.value, moved.blocks[0].variance.value)
+
+
+def test_it_learns():
+    shape = SpectralShape(2, Stokes.I, blocks=2, channels=4, numbers=8, dropout=0.1)
+    plan = Plan(maps=600, validation=100, epochs=3, batch=50)
+    found = train(t1(nside=2), SpectralCNN(shape, jax.random.key(0)), plan=plan)
+    assert len(found.history) == 4
+    assert np.isfinite([one.training for one in found.history]).all()
+    moved = found.model.members.summary.blocks[0].variance.value
+    assert moved.dtype == jnp.float32
 
 
 def test_dropout_keeps_the_mean_and_is_only_for_training():
