@@ -15,6 +15,7 @@ from skysift.inference.regions import FullSky, RandomCaps, Shared, cap
 from skysift.inference.simulators import GaussianSky, Observed, Protocol, Split, t2, t4
 from skysift.inference.small_scales import SmallScales
 from skysift.inference.theory import PolarisationPeaks
+from skysift.maps import Stokes
 
 SHARED = Shared(Grid.from_mask(cap(0.3, 8)))
 PLACE = np.array([0.1, -0.3])
@@ -144,6 +145,21 @@ def test_where_it_is_taken(monkeypatch):
 def test_refused(changes, options, message):
     with pytest.raises(ValueError, match=message):
         CoarseScores(sky(**changes), **options)
+
+
+class ThreeFields(PolarisationPeaks):
+    """As if it were of I, Q and U."""
+
+    @property
+    def stokes(self):
+        return Stokes.IQU
+
+
+def test_temperature_with_polarisation_is_refused():
+    together = GaussianSky(ThreeFields(23), 8, region=SHARED)
+    assert not coarse_scores.suits(together)
+    with pytest.raises(ValueError, match="sky: expected I, or Q and U, got IQU"):
+        CoarseScores(together)
 
 
 def test_too_many_values_are_refused(monkeypatch):
