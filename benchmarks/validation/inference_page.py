@@ -45,7 +45,7 @@ JOINT = """
 ## T4
 
 The worst of nine fiducials (r = 0.001, 0.003, 0.006; tau = 0.04, 0.054, 0.07), each with a ninth as many
-maps as the test (111 to 300, which tell it to 7 to 4 %): root mean square error of posterior means over the
+maps as the test (200 to 300, which tell it to 5 to 4 %): root mean square error of posterior means over the
 Fisher bound; in parentheses the worst of those that are three bounds or more from either end of the prior
 (r 0 to 0.01, tau 0.03 to 0.08). The slope is that of means on truths over the prior, over what right
 posteriors have (1 less their variance over that of the prior); in parentheses the slope itself. A network that

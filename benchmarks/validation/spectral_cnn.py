@@ -41,7 +41,8 @@ here (`skysift.inference.SpectralCNN`, equal to the original to 1e-6 with the sa
 and T3 with the spectra in the wrong order. Published were 100000 maps, up to 150 times; here all maps are
 new, none of the last numbers is left out (dropout 0), gains have a part that all m of an l share, and the
 head is skysift's: a linear regression that two hidden layers correct, and a mixture of three Gaussians.
-How it is trained was chosen on T1 without noise, with the maps that test it. Errors are means of |estimate - truth| / truth over the prior.
+How it is trained was chosen on T1 without noise, with the maps that test it. Errors are means of
+|estimate - truth| / truth over the prior; there is no time where other work ran beside.
 
 | test | error [%] | published [%] | over published | maps | time [s] | [best network of skysift](inference.md) [%] |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
