@@ -46,6 +46,9 @@ class Purification:
             sht: of the analysis.
             qu: maps, finite where the weight is zero, full sky, RING.
             iterations: of the analysis, as in healpy.
+
+        Returns:
+            Coefficients `(..., alm)` in the unit of the maps.
         """
         ell, _ = multipoles(sht.lmax)
         once, twice = (_times(window.astype(qu.dtype), qu) for window in self.windows)
@@ -76,7 +79,11 @@ class Purification:
 
         Args:
             lmax: largest multipole.
-            variance: of each cell and Stokes parameter, one number or a full-sky RING map.
+            variance: of each cell and Stokes parameter, one number or a full-sky RING map, in the
+                unit of the maps squared.
+
+        Returns:
+            Power of each multipole, weights and all, in the same unit.
         """
         area = 4.0 * np.pi / self.weight.size
         # Transforms of different spin of one noise map are independent: d^l_ss'(0) vanishes.

@@ -177,7 +177,7 @@ class Response:
         """Covariance of the powers of multipoles (Efstathiou 2004, MNRAS 349, 603).
 
         Args:
-            spectra: of the sky.
+            spectra: C_l of the sky, in the unit of the maps squared.
         """
         power = (np.einsum("flk,fk->l", self.mixing, spectra) + self.noise) / self.seen
         return 2.0 * np.outer(power, power) * self.scatter / (2.0 * np.arange(power.size) + 1.0)
