@@ -36,12 +36,19 @@ def rebuilt(stokes: Stokes) -> tuple[SpectralCNN, Observed, dict[str, np.ndarray
         norm = f"before.batchnorms.{place}"
         # (part, output, input, ell, m) there
         all_weights = np.stack(weights).transpose(4, 3, 2, 0, 1)
-        given = [np.zeros_like(network.blocks[place].shared)]
+        given = [np.zeros_like(network.blocks[place].shared.array)]
         given += [tuple(all_weights[low:high, low:] / OWN for low, high in shape.grid.groups)]
         given += [held[f"{norm}.{name}"] for name in ("weight", "bias")]
         given += [held[f"{norm}.running_{name}"] for name in ("mean", "var")]
         block = eqx.tree_at(
-            lambda b: (b.shared, b.weights, b.factor, b.shift, b.mean.array, b.variance.array),
+            lambda b: (
+                b.shared.array,
+                b.weights,
+                b.factor,
+                b.shift,
+                b.mean.array,
+                b.variance.array,
+            ),
             network.blocks[place],
             jax.tree.map(jnp.asarray, tuple(given)),
         )
@@ -57,17 +64,27 @@ def rebuilt(stokes: Stokes) -> tuple[SpectralCNN, Observed, dict[str, np.ndarray
 def test_numbers_are_those_of_torch_harmonics_healpix(stokes):
     network, observed, held = rebuilt(stokes)
     np.testing.assert_allclose(run(network, observed), held["evaluated"], atol=3e-6)
-    numbers, moved = learn(network, observed, jax.random.key(0))
-    np.testing.assert_allclose(numbers, held["trained"], atol=3e-5)
+    _, moved = learn(network, observed, jax.random.key(0))
     for place, block in enumerate(moved.blocks):
         after = f"after.batchnorms.{place}.running"
         np.testing.assert_allclose(block.mean.value, held[f"{after}_mean"], atol=1e-6)
-        np.testing.assert_allclose(block.variance.value, held[f"{after}_var"], rtol=1e-5)
+        # that of the last block is of means over nodes here
+        if place == 0:
+            np.testing.assert_allclose(block.variance.value, held[f"{after}_var"], rtol=1e-5)
+
+
+def test_the_mean_over_nodes_needs_zonal_coefficients_only():
+    block = rebuilt(Stokes.QU)[0].blocks[1]
+    block = eqx.tree_at(lambda b: b.shared.array, block, jnp.ones_like(block.shared.array))
+    maps = jax.random.normal(jax.random.key(7), (8, 4, 5, 3), jnp.float32)
+    np.testing.assert_allclose(
+        block.pooled(maps), block.filtered(maps).mean(axis=(0, 1)), rtol=1e-4, atol=1e-5
+    )
 
 
 def grouped(grid: Equiangular, parts: np.ndarray) -> list[jax.Array]:
     """Coefficients `(part, m, ell)` in the groups of a grid, of one map with one channel."""
-    lying = jnp.asarray(parts).transpose(1, 2, 0)[..., None, None]
+    lying = jnp.asarray(parts).transpose(1, 2, 0)[:, :, None, :, None]
     return [lying[low:high, low:] for low, high in grid.groups]
 
 
@@ -112,14 +129,16 @@ def test_derivatives_of_transforms():
 
 
 def test_one_map_is_as_many_and_calibration_takes_the_moments_of_maps():
-    network, observed, _ = rebuilt(Stokes.QU)
+    network, _, _ = rebuilt(Stokes.QU)
+    maps = jax.random.normal(jax.random.key(8), (300, 2, 48), jnp.float32)
+    observed = Observed(maps, jnp.arange(48) + jnp.zeros((300, 1)) > 9)
     network = network.calibrated(observed)
     numbers = run(network, observed)
     one = Observed(observed.values[1:2], observed.mask[1:2])
     np.testing.assert_allclose(run(network, one)[0], numbers[1], atol=1e-5)
     batch, _ = learn(network, observed, jax.random.key(0))
     # but for the n / (n - 1) of the running variance
-    np.testing.assert_allclose(batch, numbers, atol=0.05)
+    np.testing.assert_allclose(batch, numbers, atol=0.02)
 
 
 def test_a_factor_on_the_gains_of_a_block_changes_nothing_in_training():
@@ -136,6 +155,13 @@ def test_a_factor_on_the_gains_of_a_block_changes_nothing_in_training():
     assert not np.allclose(after.blocks[0].variance.value, moved.blocks[0].variance.value)
 
 
+def test_running_means_are_held_after_the_first_part_of_a_training():
+    network, observed, _ = rebuilt(Stokes.QU)
+    numbers, after = network.learning(observed, jax.random.key(0), 0.9)
+    np.testing.assert_allclose(numbers, network(observed), atol=1e-5)
+    assert eqx.tree_equal(after, network)
+
+
 def test_it_learns():
     shape = SpectralShape(2, Stokes.I, blocks=2, channels=4, numbers=8, dropout=0.1)
     plan = Plan(maps=1000, validation=500, epochs=4, batch=50, learning_rate=1e-2)
@@ -145,7 +171,7 @@ def test_it_learns():
     assert losses.min() < losses[0] - 0.3
     block = found.model.members.summary.blocks[0]
     for now, was in (
-        (block.shared, network.blocks[0].shared),
+        (block.shared.array, network.blocks[0].shared.array),
         (block.weights[1], network.blocks[0].weights[1]),
     ):
         assert float(abs(now[0] - was).max()) > 0.01
@@ -175,7 +201,8 @@ def test_running_means_are_not_trained():
 
     slope = eqx.filter_jit(jax.grad(loss))(trained)
     assert slope.blocks[0].mean.array is None
-    assert all(float(abs(leaf).max()) > 0.0 for leaf in jax.tree.leaves(slope))
+    slopes = slope.blocks[0], slope.blocks[1].shared, slope.dense
+    assert all(float(abs(leaf).max()) > 0.0 for leaf in jax.tree.leaves(slopes))
 
 
 def test_what_does_not_fit_is_refused():

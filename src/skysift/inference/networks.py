@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Complex, Float, PRNGKeyArray
 
 from skysift.harmonic import SHT, Backend, multipoles
 from skysift.inference.layers import (
@@ -56,6 +56,16 @@ class Buffer(eqx.Module):
         return jax.lax.stop_gradient(self.array)
 
 
+class Matrices(eqx.Module):
+    """Matrices that training moves by Muon: each step is an orthogonal matrix times its length.
+
+    Args:
+        array: stack of matrices, which are its last two axes.
+    """
+
+    array: Float[Array, "*stack input output"]
+
+
 def learnt(tree: Any) -> Any:
     """What of a network is trained, for `equinox.partition`: all real arrays outside of buffers.
 
@@ -87,7 +97,7 @@ class AbstractNetwork(AbstractSummary):
         return self
 
     def learning(
-        self, observed: Observed, key: PRNGKeyArray
+        self, observed: Observed, key: PRNGKeyArray, done: Float[ArrayLike, ""] = 0.0
     ) -> tuple[Float[Array, "map number"], Self]:
         """Numbers while the network is trained, and the network with its buffers brought up.
 
@@ -97,6 +107,7 @@ class AbstractNetwork(AbstractSummary):
         Args:
             observed: maps and masks.
             key: of what is random.
+            done: part of the training that lies behind, 0 to 1.
         """
         return self(observed), self
 

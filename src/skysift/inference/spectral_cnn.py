@@ -22,21 +22,25 @@ import healpy as hp
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from skysift.inference.networks import AbstractNetwork, Buffer
+from skysift.inference.networks import AbstractNetwork, Buffer, Matrices
 from skysift.inference.simulators import Observed
 from skysift.maps import Stokes
 
 _MOMENTUM, _EPSILON = 0.1, 1e-5
-OWN = 0.1
-"""What of a gain belongs to its m, over the parameter that tells it."""
+OWN = 2.0
+"""What of a gain belongs to its m alone, over the parameter that tells it."""
 _SPREAD = 0.05
 """Of first gains: large beside the step of Adam. Normalisation undoes any factor."""
+_SHAPES = 3
+"""Parts of a gain that neighbouring m share: even Chebyshev polynomials of m / l."""
+_HELD = 0.25
+"""Part of the training after which running means stay. Batches vary in power, which tells much."""
 _GROUPS = 4
 """Groups of m: more leave out more of l < m, and are more, smaller products."""
 
-Groups = Sequence[Float[Array, "m ell part map channel"]]
+Groups = Sequence[Float[Array, "m ell map part channel"]]
 
 
 @dataclass(frozen=True)
@@ -98,13 +102,13 @@ class Equiangular:
         functions, weights, phases = self._tables(maps.dtype)
         nodes, rings, *rest = maps.shape
         along = phases.reshape(-1, nodes) @ maps.reshape(nodes, -1)
-        along = jnp.moveaxis(along.reshape(self.mmax + 1, 2, rings, -1), 1, 2)
+        along = jnp.moveaxis(along.reshape(self.mmax + 1, 2, rings, *rest), 1, 3)
         along = along.reshape(self.mmax + 1, rings, -1)
         parts = []
         for low, high in self.groups:
             table = functions[low:high, low:] * (weights * np.pi / self.rings).astype(maps.dtype)
             part = jnp.einsum("mlk,mkq->mlq", table, along[low:high])
-            parts.append(part.reshape(*part.shape[:2], 2, *rest))
+            parts.append(part.reshape(*part.shape[:2], rest[0], 2, rest[1]))
         return parts
 
     def synthesis(self, parts: Groups) -> Float[Array, "node ring map channel"]:
@@ -113,7 +117,7 @@ class Equiangular:
         Args:
             parts: real and imaginary parts of coefficients; those of m > l count for nothing.
         """
-        dtype, rest = parts[0].dtype, parts[0].shape[3:]
+        dtype, (count, _, channels) = parts[0].dtype, parts[0].shape[2:]
         functions, _, phases = self._tables(dtype)
         along = jnp.concatenate(
             [
@@ -123,13 +127,26 @@ class Equiangular:
                 for (low, high), part in zip(self.groups, parts, strict=True)
             ]
         )
-        along = jnp.moveaxis(along.reshape(self.mmax + 1, self.rings, 2, -1), 2, 1)
+        along = along.reshape(self.mmax + 1, self.rings, count, 2, channels)
+        along = jnp.moveaxis(along, 3, 1)
         # m and -m count, but zero and the last, which the nodes cannot tell from its opposite.
         number = np.arange(self.mmax + 1)
         once = (number == 0) | (number == self.rings)
-        count = np.where(once, 1.0, 2.0).astype(dtype)[:, None, None]
-        back = jnp.asarray((phases * count).reshape(-1, 2 * self.rings).T)
-        return (back @ along.reshape(back.shape[1], -1)).reshape(2 * self.rings, self.rings, *rest)
+        times = np.where(once, 1.0, 2.0).astype(dtype)[:, None, None]
+        back = jnp.asarray((phases * times).reshape(-1, 2 * self.rings).T)
+        maps = back @ along.reshape(back.shape[1], -1)
+        return maps.reshape(2 * self.rings, self.rings, count, channels)
+
+    def zonal(self, maps: Float[Array, "node ring map channel"]) -> Float[Array, "ell map channel"]:
+        """What the mean over all nodes of the synthesis of each l has, after the analysis.
+
+        Args:
+            maps: values at the nodes.
+        """
+        functions, weights, _ = self._tables(maps.dtype)
+        means = functions[0].mean(axis=1, keepdims=True)
+        table = 2 * np.pi * weights.astype(maps.dtype) * functions[0] * means
+        return jnp.einsum("lk,kmc->lmc", table, maps.mean(axis=0))
 
     def _tables(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         functions, weights, phases = _tables(self.rings, self.lmax)
@@ -227,11 +244,12 @@ class SpectralShape:
 class _Block(eqx.Module):
     """A filter with gains for each coefficient, then the normalisation of a batch.
 
-    Gains are what an l has for all its m, which a small part of the maps tells, and what each m has
-    beside it. All gains are possible, as in torch-harmonics-healpix, which has one parameter each.
+    Gains are what an l has for all its m, which a small part of the maps tells, or goes smoothly
+    with m / l, in which E and B differ; and what each m has beside it. All gains are possible, as
+    in torch-harmonics-healpix, which has one parameter each.
     """
 
-    shared: Float[Array, "ell input output"]
+    shared: Matrices
     weights: tuple[Float[Array, "m ell input part output"], ...]
     factor: Float[Array, " output"]
     shift: Float[Array, " output"]
@@ -242,8 +260,8 @@ class _Block(eqx.Module):
     def __init__(self, grid: Equiangular, inputs: int, outputs: int, key: PRNGKeyArray) -> None:
         self.grid = grid
         first, second = jax.random.split(key)
-        shape = (grid.lmax + 1, inputs, outputs)
-        self.shared = _SPREAD * jax.random.normal(first, shape, jnp.float32)
+        shape = (_SHAPES, grid.lmax + 1, inputs, outputs)
+        self.shared = Matrices(_SPREAD * jax.random.normal(first, shape, jnp.float32))
         # As small as the first gains of torch-harmonics-healpix.
         spread = 1.0 / (inputs * (grid.lmax + 1))
         shapes = [
@@ -262,55 +280,78 @@ class _Block(eqx.Module):
     ) -> Float[Array, "node ring map output"]:
         parts = []
         analysed = self.grid.analysis(maps)
-        for part, own, (low, _) in zip(analysed, self.weights, self.grid.groups, strict=True):
-            shared = jnp.stack([self.shared[low:], jnp.zeros_like(self.shared[low:])], axis=-2)
-            parts.append(_mixed(part, OWN * own + shared))
+        for part, own, (low, high) in zip(analysed, self.weights, self.grid.groups, strict=True):
+            real = OWN * own[..., 0, :] + self._smooth(low, high)
+            parts.append(_mixed(part, real, OWN * own[..., 1, :]))
         return self.grid.synthesis(parts)
 
-    def normalised(
-        self,
-        maps: Float[Array, "node ring map output"],
-        mean: Float[Array, " output"],
-        variance: Float[Array, " output"],
-    ) -> Float[Array, "node ring map output"]:
-        factor = self.factor / jnp.sqrt(variance + _EPSILON)
-        return maps * factor + (self.shift - mean * factor)
+    def pooled(self, maps: Float[Array, "node ring map input"]) -> Float[Array, "map output"]:
+        """Means over nodes of what is filtered, which only m = 0 has."""
+        real = OWN * self.weights[0][0, :, :, 0] + self._smooth(0, 1)[0]
+        return jnp.einsum("lni,lio->no", self.grid.zonal(maps), real)
+
+    def _smooth(self, low: int, high: int) -> Float[Array, "m ell input output"]:
+        """What gains of neighbouring m share, of m from `low` on and l from `low` on."""
+        shapes = _shapes(low, high, self.grid.lmax)
+        return jnp.einsum("kml,klio->mlio", shapes, self.shared.array[:, low:])
+
+    def __call__(self, filtered: Float[Array, "*any output"]) -> Float[Array, "*any output"]:
+        return self._normalised(filtered, self.mean.value, self.variance.value)
 
     def learning(
-        self, maps: Float[Array, "node ring map input"], momentum: float = _MOMENTUM
-    ) -> tuple[Float[Array, "node ring map output"], _Block]:
-        filtered = self.filtered(maps)
-        mean, variance = filtered.mean(axis=(0, 1, 2)), filtered.var(axis=(0, 1, 2))
+        self, filtered: Float[Array, "*any output"], momentum: float, done: Float[ArrayLike, ""]
+    ) -> tuple[Float[Array, "*any output"], _Block]:
+        """Normalised over the batch, or by running means once they are held."""
+        axes = tuple(range(filtered.ndim - 1))
+        mean, variance = filtered.mean(axes), filtered.var(axes)
         count = filtered.size // filtered.shape[-1]
         unbiased = variance * (count / (count - 1))
-        moved = (
-            (1.0 - momentum) * self.mean.value + momentum * jax.lax.stop_gradient(mean),
-            (1.0 - momentum) * self.variance.value + momentum * jax.lax.stop_gradient(unbiased),
+        held = jnp.asarray(done) >= _HELD
+        moved = jax.lax.stop_gradient(
+            tuple(
+                jnp.where(held, old, (1.0 - momentum) * old + momentum * new)
+                for old, new in ((self.mean.value, mean), (self.variance.value, unbiased))
+            )
         )
         block = eqx.tree_at(lambda b: (b.mean.array, b.variance.array), self, moved)
-        return self.normalised(filtered, mean, variance), block
+        mean = jnp.where(held, self.mean.value, mean)
+        variance = jnp.where(held, self.variance.value, variance)
+        return self._normalised(filtered, mean, variance), block
 
-    def __call__(
-        self, maps: Float[Array, "node ring map input"]
-    ) -> Float[Array, "node ring map output"]:
-        return self.normalised(self.filtered(maps), self.mean.value, self.variance.value)
+    def _normalised(
+        self,
+        filtered: Float[Array, "*any output"],
+        mean: Float[Array, " output"],
+        variance: Float[Array, " output"],
+    ) -> Float[Array, "*any output"]:
+        factor = self.factor / jnp.sqrt(variance + _EPSILON)
+        return filtered * factor + (self.shift - mean * factor)
+
+
+def _shapes(low: int, high: int, lmax: int) -> Float[np.ndarray, "shape m ell"]:
+    """Even Chebyshev polynomials of m / l, zero where m is larger than l."""
+    m, ell = np.arange(low, high)[:, None], np.maximum(np.arange(low, lmax + 1), 1)
+    angle = np.arccos(np.minimum(m / ell, 1.0))
+    orders = 2 * np.arange(_SHAPES)[:, None, None]
+    return np.where(m <= ell, np.cos(orders * angle), 0.0).astype(np.float32)
 
 
 def _mixed(
-    parts: Float[Array, "m ell part map input"], weights: Float[Array, "m ell input part output"]
-) -> Float[Array, "m ell part map output"]:
-    """Complex products, of both parts with both parts of the weights at once."""
-    m, ell, _, count, inputs = parts.shape
-    both = jnp.einsum(
-        "mlni,mlio->mlno",
-        parts.reshape(m, ell, 2 * count, inputs),
-        weights.reshape(m, ell, inputs, -1),
+    parts: Float[Array, "m ell map part input"],
+    real: Float[Array, "m ell input output"],
+    imaginary: Float[Array, "m ell input output"],
+) -> Float[Array, "m ell map part output"]:
+    """Complex products, as one of real matrices."""
+    m, ell, count, _, inputs = parts.shape
+    gains = jnp.concatenate(
+        [
+            jnp.concatenate([real, imaginary], axis=-1),
+            jnp.concatenate([-imaginary, real], axis=-1),
+        ],
+        axis=-2,
     )
-    both = both.reshape(m, ell, 2, count, 2, -1)
-    real, imaginary = both[:, :, 0], both[:, :, 1]
-    return jnp.stack(
-        [real[..., 0, :] - imaginary[..., 1, :], real[..., 1, :] + imaginary[..., 0, :]], axis=2
-    )
+    mixed = parts.reshape(m, ell, count, 2 * inputs) @ gains
+    return mixed.reshape(m, ell, count, 2, -1)
 
 
 class SpectralCNN(AbstractNetwork):
@@ -320,6 +361,11 @@ class SpectralCNN(AbstractNetwork):
     each coefficient, the inverse transform and batch normalisation, with `relu` between them; the
     mean over nodes; a dense layer to 64 numbers, `relu` and dropout. A linear head of these,
     trained by squared errors with Adam at 1e-3 and 32 maps a step, completes what was published.
+
+    Only m = 0 of the last block is in a mean over nodes, so nothing else of it is computed; and
+    while the network is trained, its normalisation takes moments of these means and not of nodes,
+    which differ by a factor and a shift. Running means of all blocks are held after the first part
+    of a training.
 
     Args:
         shape: size of the network.
@@ -353,16 +399,17 @@ class SpectralCNN(AbstractNetwork):
     def __call__(self, observed: Observed) -> Float[Array, "map number"]:
         """Numbers of each map, normalised by running means."""
         maps = self._sampled(observed)
-        for place, block in enumerate(self.blocks):
-            maps = block(jax.nn.relu(maps) if place else maps)
-        return self._pooled(maps)
+        *early, last = self.blocks
+        for block in early:
+            maps = jax.nn.relu(block(block.filtered(maps)))
+        return self._numbers(last(last.pooled(maps)))
 
     def learning(
-        self, observed: Observed, key: PRNGKeyArray
+        self, observed: Observed, key: PRNGKeyArray, done: Float[ArrayLike, ""] = 0.0
     ) -> tuple[Float[Array, "map number"], Self]:
         """Numbers normalised over the batch, some left out; and the network with running means."""
-        maps, network = self._moved(observed, _MOMENTUM)
-        numbers = self._pooled(maps)
+        pooled, network = self._moved(observed, _MOMENTUM, done)
+        numbers = self._numbers(pooled)
         kept = 1.0 - self.shape.dropout
         stays = jax.random.bernoulli(key, kept, numbers.shape)
         return jnp.where(stays, numbers / np.float32(kept), 0.0), network
@@ -370,20 +417,23 @@ class SpectralCNN(AbstractNetwork):
     @eqx.filter_jit
     def calibrated(self, observed: Observed) -> Self:
         """With running means of these maps alone."""
-        return self._moved(observed, 1.0)[1]
+        return self._moved(observed, 1.0, 0.0)[1]
 
     def _moved(
-        self, observed: Observed, momentum: float
-    ) -> tuple[Float[Array, "node ring map channel"], Self]:
-        """Maps after all blocks, and the network with its running means brought up."""
+        self, observed: Observed, momentum: float, done: Float[ArrayLike, ""]
+    ) -> tuple[Float[Array, "map channel"], Self]:
+        """Means over nodes after all blocks, and the network with its running means brought up."""
         maps, blocks = self._sampled(observed), []
-        for place, block in enumerate(self.blocks):
-            maps, moved = block.learning(jax.nn.relu(maps) if place else maps, momentum)
+        *early, last = self.blocks
+        for block in early:
+            maps, moved = block.learning(block.filtered(maps), momentum, done)
+            maps = jax.nn.relu(maps)
             blocks.append(moved)
-        return maps, eqx.tree_at(lambda n: n.blocks, self, tuple(blocks))
+        pooled, moved = last.learning(last.pooled(maps), momentum, done)
+        return pooled, eqx.tree_at(lambda n: n.blocks, self, (*blocks, moved))
 
-    def _pooled(self, maps: Float[Array, "node ring map channel"]) -> Float[Array, "map number"]:
-        return jax.nn.relu(jax.vmap(self.dense)(maps.mean(axis=(0, 1))))
+    def _numbers(self, pooled: Float[Array, "map channel"]) -> Float[Array, "map number"]:
+        return jax.nn.relu(jax.vmap(self.dense)(pooled))
 
     def _sampled(self, observed: Observed) -> Float[Array, "node ring map channel"]:
         """Values of the nearest cells, and the mask as a channel of polarised maps."""

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from skysift.inference import codec
 from skysift.inference.model import Family, Member, Model, Network, each, start
 from skysift.inference.networks import AbstractNetwork, learnt
+from skysift.inference.optimiser import optimiser
 from skysift.inference.simulators import AbstractSimulator, FunctionSimulator, Observed, Split
 from skysift.inference.summary import AbstractSummary
 
@@ -284,7 +285,7 @@ def _begin(
         numbers = np.asarray(data[0].numbers[pilot])[None]
     members = _piloted(members, numbers, np.asarray(places), plan.members)
     values, fixed = eqx.partition(members, eqx.is_array)
-    optimiser = eqx.filter_vmap(_optimiser(plan).init)(eqx.filter(members, learnt(members)))
+    optimised = eqx.filter_vmap(_optimiser(plan).init)(eqx.filter(members, learnt(members)))
     lowest = jnp.full(plan.members, jnp.inf, jnp.float32)
     run = _Run(
         simulator,
@@ -295,7 +296,7 @@ def _begin(
         of_order,
         *(data or (None, None)),
     )
-    return run, _State(values, optimiser, values, lowest)
+    return run, _State(values, optimised, values, lowest)
 
 
 def _numbers(
@@ -351,20 +352,7 @@ def _piloted(members: Member, numbers: np.ndarray, places: np.ndarray, count: in
 
 def _optimiser(plan: Plan) -> optax.GradientTransformation:
     steps = plan.epochs * (plan.maps // plan.batch)
-    schedule = optax.cosine_onecycle_schedule(
-        max(steps, 2), plan.learning_rate, pct_start=0.2, final_div_factor=1e3
-    )
-
-    def of_layers(values: Any) -> Any:
-        """Weights of layers shrink; what linear algebra found does not."""
-        return jax.tree_util.tree_map_with_path(
-            lambda path, _: getattr(path[-1], "name", "") == "weight", values
-        )
-
-    return optax.chain(
-        optax.clip_by_global_norm(5.0),
-        optax.adamw(schedule, weight_decay=plan.weight_decay, mask=of_layers),
-    )
+    return optimiser(steps, plan.learning_rate, plan.weight_decay)
 
 
 @eqx.filter_jit
@@ -382,14 +370,19 @@ def _calibrated(members: Member, observed: Observed) -> tuple[Member, Array]:
 
 
 def _loss(
-    learning: Member, rest: Member, numbers: Array | Observed, places: Array, key: PRNGKeyArray
+    learning: Member,
+    rest: Member,
+    numbers: Array | Observed,
+    places: Array,
+    key: PRNGKeyArray,
+    done: Array,
 ) -> tuple[Array, Member]:
     """Mean loss, and the member with its buffers brought up."""
     member = eqx.combine(learning, rest)
     summary = member.summary
     if isinstance(summary, AbstractNetwork):
         assert isinstance(numbers, Observed)
-        found, summary = summary.learning(numbers, key)
+        found, summary = summary.learning(numbers, key, done)
         mixture = member.head(found)
     else:
         mixture = member(numbers)
@@ -402,7 +395,7 @@ def _epoch(run: _Run, state: _State, number: Array) -> tuple[_State, Array]:
     """All steps of an epoch, and the mean loss of each member."""
     plan = run.plan
     steps = plan.maps // plan.batch
-    optimiser = _optimiser(plan)
+    by = _optimiser(plan)
     key = jax.random.fold_in(run.order_key, number)
     if run.train_data is None:
         rows = jax.random.split(key, steps)
@@ -412,17 +405,20 @@ def _epoch(run: _Run, state: _State, number: Array) -> tuple[_State, Array]:
         )[:, : steps * plan.batch]
         rows = order.reshape(plan.members, steps, plan.batch).swapaxes(0, 1)
 
-    def one(values: Member, optimised: Any, numbers: Any, places: Array, key: Array) -> tuple:
+    def one(
+        values: Member, optimised: Any, numbers: Any, places: Array, key: Array, done: Array
+    ) -> tuple:
         member = eqx.combine(values, run.fixed)
         learning, rest = eqx.partition(member, learnt(member))
         slope_of = eqx.filter_value_and_grad(_loss, has_aux=True)
-        (loss, member), slope = slope_of(learning, rest, numbers, places, key)
-        updates, optimised = optimiser.update(slope, optimised, learning)
+        (loss, member), slope = slope_of(learning, rest, numbers, places, key, done)
+        updates, optimised = by.update(slope, optimised, learning)
         member = eqx.apply_updates(jax.lax.stop_gradient(_arrays(member)), updates)
         return _arrays(member), optimised, loss
 
-    def step(carry: tuple, row: Array) -> tuple[tuple, Array]:
-        values, optimised = carry
+    def step(carry: tuple, of_step: tuple[Array, Array]) -> tuple[tuple, Array]:
+        (values, optimised), (row, before) = carry, of_step
+        done = (number - 1 + before / steps) / plan.epochs
         if run.train_data is None:
             places, numbers = _shared(_drawn(run.simulator, row, plan.batch), 0)
             keys = jax.random.split(jax.random.fold_in(row, 1), plan.members)
@@ -430,15 +426,18 @@ def _epoch(run: _Run, state: _State, number: Array) -> tuple[_State, Array]:
             found = []
             for at, of_member in enumerate(keys):
                 own = jax.tree.map(lambda leaf, at=at: leaf[at], (values, optimised))
-                found.append(one(own[0], own[1], numbers, places, of_member))
+                found.append(one(own[0], own[1], numbers, places, of_member, done))
             values, optimised, loss = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
         else:
             numbers, places = _shared((run.train_data.numbers[row], run.train_data.places[row]), 1)
             keys = jax.random.split(key, plan.members)
-            values, optimised, loss = eqx.filter_vmap(one)(values, optimised, numbers, places, keys)
+            values, optimised, loss = eqx.filter_vmap(one, in_axes=(0, 0, 0, 0, 0, None))(
+                values, optimised, numbers, places, keys, done
+            )
         return (values, optimised), loss
 
-    (values, optimised), losses = jax.lax.scan(step, (state.values, state.optimiser), rows)
+    start = state.values, state.optimiser
+    (values, optimised), losses = jax.lax.scan(step, start, (rows, jnp.arange(steps)))
     return _State(values, optimised, state.best, state.lowest), losses.mean(axis=0)
 
 
