@@ -1,3 +1,5 @@
+import dataclasses
+import math
 from pathlib import Path
 
 import ducc0
@@ -178,6 +180,26 @@ def test_it_learns():
     assert block.variance.value.dtype == jnp.float32
 
 
+def test_steep_and_smooth_first_gains():
+    shape = SpectralShape(8, Stokes.I, blocks=2, channels=3, steepness=2.0, smoothness=0.5)
+    first, second = SpectralCNN(shape, jax.random.key(0)).blocks
+    found = [block._gains(0.0 * block.weights[0], 0, 1)[0][0, :, 0] for block in (first, second)]
+    ell = np.arange(23)
+    # at m = 0 the polynomials are 1, -1, 1
+    signs = np.array([1.0, -1.0, 1.0])[:, None, None]
+    drawn = (signs * first.shared.array[:, :, 0]).sum(axis=0)
+    np.testing.assert_allclose(found[0][:, 0], drawn[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(found[0][1:, 1], drawn[1:, 1] * (ell[1:] + 1) / 23, rtol=1e-5)
+    np.testing.assert_allclose(found[0][1:, 2], drawn[1:, 2] * ((ell[1:] + 1) / 23) ** 2, rtol=1e-5)
+    # neighbours at large l are alike, in all blocks
+    for block in (first, second):
+        values = np.asarray(block.shared.array)
+        assert np.abs(np.diff(values[:, 18:], axis=1)).mean() < 0.2 * np.abs(values).mean()
+    rough = SpectralCNN(dataclasses.replace(shape, smoothness=0.0), jax.random.key(0)).blocks[1]
+    values = np.asarray(rough.shared.array)
+    assert np.abs(np.diff(values[:, 18:], axis=1)).mean() > np.abs(values).mean()
+
+
 def test_dropout_keeps_the_mean_and_is_only_for_training():
     shape = SpectralShape(2, Stokes.I, blocks=1, channels=2, numbers=4000, dropout=0.4)
     network = SpectralCNN(shape, jax.random.key(3))
@@ -212,6 +234,10 @@ def test_what_does_not_fit_is_refused():
         SpectralShape(2, Stokes.I, dropout=1.0)
     with pytest.raises(ValueError, match="expected positive"):
         SpectralShape(2, Stokes.I, blocks=0)
+    with pytest.raises(ValueError, match="steepness: expected 0 or more"):
+        SpectralShape(2, Stokes.I, steepness=-1.0)
+    with pytest.raises(ValueError, match="smoothness: expected 0 or more"):
+        SpectralShape(2, Stokes.I, smoothness=math.nan)
     with pytest.raises(ValueError, match="rings: expected 2 or more"):
         Equiangular(1, 4)
     network, observed, _ = rebuilt(Stokes.I)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -202,10 +203,13 @@ class SpectralShape:
         numbers: how many there are of a map in the end.
         dropout: part of these that is left out at random while the network is trained.
         inpaint: whether unseen nodes take the mean of those that are seen; published for cut skies.
+        steepness: powers of l + 1 that gains of the first block are in units of, from 0 for its
+            first channel to this for its last: for skies whose weak multipoles tell too.
+        smoothness: logarithm of l + 1 over which first gains are alike. Filters then are compact.
 
     Raises:
-        ValueError: for sizes that are not positive, a dropout that is no part, or temperature to be
-            inpainted, which has no mask among its channels.
+        ValueError: for sizes that are not positive, a dropout that is no part, temperature to be
+            inpainted, which has no mask among its channels, or a steepness or smoothness below 0.
     """
 
     nside: int
@@ -215,6 +219,8 @@ class SpectralShape:
     numbers: int = 64
     dropout: float = 0.2
     inpaint: bool = False
+    steepness: float = 0.0
+    smoothness: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.nside, self.blocks, self.channels, self.numbers) < 1:
@@ -224,6 +230,10 @@ class SpectralShape:
             )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout: expected 0 or more, below 1, got {self.dropout}. Say 0.2.")
+        for name in ("steepness", "smoothness"):
+            value = getattr(self, name)
+            if not 0.0 <= value < math.inf:
+                raise ValueError(f"{name}: expected 0 or more, got {value}. Say {name}=0.0.")
         if self.inpaint and self.stokes is Stokes.I:
             raise ValueError(
                 "inpaint: expected False for temperature, which goes in without its mask, got "
@@ -256,12 +266,18 @@ class _Block(eqx.Module):
     mean: Buffer
     variance: Buffer
     grid: Equiangular = eqx.field(static=True)
+    steepness: float = eqx.field(static=True)
 
-    def __init__(self, grid: Equiangular, inputs: int, outputs: int, key: PRNGKeyArray) -> None:
-        self.grid = grid
+    def __init__(
+        self, shape: SpectralShape, inputs: int, steepness: float, key: PRNGKeyArray
+    ) -> None:
+        grid, outputs = shape.grid, shape.channels
+        self.grid, self.steepness = grid, steepness
         first, second = jax.random.split(key)
-        shape = (_SHAPES, grid.lmax + 1, inputs, outputs)
-        self.shared = Matrices(_SPREAD * jax.random.normal(first, shape, jnp.float32))
+        white = jax.random.normal(first, (_SHAPES, grid.lmax + 1, inputs, outputs), jnp.float32)
+        self.shared = Matrices(
+            _SPREAD * jnp.einsum("lk,skio->slio", _alike(grid.lmax, shape.smoothness), white)
+        )
         # As small as the first gains of torch-harmonics-healpix.
         spread = 1.0 / (inputs * (grid.lmax + 1))
         shapes = [
@@ -281,19 +297,22 @@ class _Block(eqx.Module):
         parts = []
         analysed = self.grid.analysis(maps)
         for part, own, (low, high) in zip(analysed, self.weights, self.grid.groups, strict=True):
-            real = OWN * own[..., 0, :] + self._smooth(low, high)
-            parts.append(_mixed(part, real, OWN * own[..., 1, :]))
+            parts.append(_mixed(part, *self._gains(own, low, high)))
         return self.grid.synthesis(parts)
 
     def pooled(self, maps: Float[Array, "node ring map input"]) -> Float[Array, "map output"]:
         """Means over nodes of what is filtered, which only m = 0 has."""
-        real = OWN * self.weights[0][0, :, :, 0] + self._smooth(0, 1)[0]
-        return jnp.einsum("lni,lio->no", self.grid.zonal(maps), real)
+        real, _ = self._gains(self.weights[0][:1], 0, 1)
+        return jnp.einsum("lni,lio->no", self.grid.zonal(maps), real[0])
 
-    def _smooth(self, low: int, high: int) -> Float[Array, "m ell input output"]:
-        """What gains of neighbouring m share, of m from `low` on and l from `low` on."""
+    def _gains(
+        self, own: Float[Array, "m ell input part output"], low: int, high: int
+    ) -> tuple[Float[Array, "m ell input output"], Float[Array, "m ell input output"]]:
+        """Real and imaginary parts, of m from `low` on and l from `low` on."""
         shapes = _shapes(low, high, self.grid.lmax)
-        return jnp.einsum("kml,klio->mlio", shapes, self.shared.array[:, low:])
+        smooth = jnp.einsum("kml,klio->mlio", shapes, self.shared.array[:, low:])
+        unit = _units(self.grid.lmax, self.steepness, len(self.factor))[low:, None]
+        return (OWN * own[..., 0, :] + smooth) * unit, OWN * own[..., 1, :] * unit
 
     def __call__(self, filtered: Float[Array, "*any output"]) -> Float[Array, "*any output"]:
         return self._normalised(filtered, self.mean.value, self.variance.value)
@@ -334,6 +353,21 @@ def _shapes(low: int, high: int, lmax: int) -> Float[np.ndarray, "shape m ell"]:
     angle = np.arccos(np.minimum(m / ell, 1.0))
     orders = 2 * np.arange(_SHAPES)[:, None, None]
     return np.where(m <= ell, np.cos(orders * angle), 0.0).astype(np.float32)
+
+
+def _alike(lmax: int, smoothness: float) -> Float[np.ndarray, "ell number"]:
+    """What makes white numbers a Gaussian process in ln(l + 1), of variance 1."""
+    if smoothness == 0.0:
+        return np.eye(lmax + 1, dtype=np.float32)
+    place = np.log(np.arange(lmax + 1) + 1.0) / smoothness
+    covariance = np.exp(-0.5 * (place[:, None] - place) ** 2)
+    return np.linalg.cholesky(covariance + 1e-6 * np.eye(lmax + 1)).astype(np.float32)
+
+
+def _units(lmax: int, steepness: float, outputs: int) -> Float[np.ndarray, "ell output"]:
+    """Powers of l + 1, one at lmax."""
+    reach = (np.arange(lmax + 1) + 1.0) / (lmax + 1.0)
+    return (reach[:, None] ** np.linspace(0.0, steepness, outputs)).astype(np.float32)
 
 
 def _mixed(
@@ -386,8 +420,8 @@ class SpectralCNN(AbstractNetwork):
         *keys, last = jax.random.split(key, shape.blocks + 1)
         inputs = [shape.inputs] + [shape.channels] * (shape.blocks - 1)
         self.blocks = tuple(
-            _Block(shape.grid, count, shape.channels, one)
-            for count, one in zip(inputs, keys, strict=True)
+            _Block(shape, count, shape.steepness if place == 0 else 0.0, one)
+            for place, (count, one) in enumerate(zip(inputs, keys, strict=True))
         )
         self.dense = eqx.nn.Linear(shape.channels, shape.numbers, dtype=jnp.float32, key=last)
 
