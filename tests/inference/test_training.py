@@ -12,8 +12,9 @@ from skysift.inference import training
 from skysift.inference.evaluate import evaluate
 from skysift.inference.heads import Regression
 from skysift.inference.model import Network
-from skysift.inference.networks import HarmonicNetwork, HarmonicShape, learnt
+from skysift.inference.networks import AbstractNetwork, HarmonicNetwork, HarmonicShape, learnt
 from skysift.inference.simulators import FunctionSimulator, Split, t1
+from skysift.inference.spectral_cnn import SpectralCNN, SpectralShape
 from skysift.inference.training import Plan, Progress, Status, train
 
 from .averages import Average, exact, levels
@@ -125,6 +126,44 @@ def test_networks_that_learn_do_so_each_by_itself():
     for leaf in jax.tree.leaves(learned):
         assert leaf.shape[0] == 2
         assert leaf.size == 0 or np.any(np.asarray(leaf[0]) != np.asarray(leaf[1]))
+
+
+class Telling(AbstractNetwork):
+    """A network that says how much of its training lies behind."""
+
+    told: list = eqx.field(static=True)
+    factor: jax.Array
+
+    @property
+    def size(self):
+        return 1
+
+    def __call__(self, observed):
+        return self.factor * observed.values[:, 0].astype(jnp.float32).mean(axis=1, keepdims=True)
+
+    def learning(self, observed, key, done=0.0):
+        jax.debug.callback(lambda one: self.told.append(float(one)), done)
+        return super().learning(observed, key, done)
+
+
+def test_networks_are_told_how_much_of_the_training_lies_behind():
+    told = []
+    network = Network(Telling(told, jnp.ones((), jnp.float32)))
+    train(SIMULATOR, network, plan=Plan(maps=400, validation=200, epochs=2, batch=200))
+    assert sorted(set(told)) == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_a_network_by_muon_goes_on_as_if_not_interrupted(tmp_path):
+    simulator = t1(nside=2)
+    shape = SpectralShape(2, simulator.stokes, blocks=2, channels=2, numbers=4)
+    network = Network(SpectralCNN(shape, jax.random.key(0)))
+    plan = Plan(maps=400, validation=200, epochs=3, batch=100, learning_rate=1e-2)
+    with pytest.raises(Stopped):
+        train(simulator, network, plan=plan, folder=tmp_path, report=stopping(1))
+    again = train(simulator, network, plan=plan, folder=tmp_path)
+    whole = train(simulator, network, plan=plan)
+    assert again.history == whole.history
+    assert eqx.tree_equal(again.model.members, whole.model.members)
 
 
 def test_networks_that_learn_need_maps_of_jax():
