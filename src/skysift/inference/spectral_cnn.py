@@ -67,7 +67,7 @@ class Equiangular:
         >>> grid = Equiangular(16, 7)
         >>> grid.groups
         ((0, 2), (2, 4), (4, 6), (6, 8))
-        >>> parts = [jnp.zeros((2, 8 - low, 2, 1, 1)) for low, _ in grid.groups]
+        >>> parts = [jnp.zeros((2, 8 - low, 1, 2, 1)) for low, _ in grid.groups]
         >>> parts[1] = parts[1].at[0, 3].set(1.0)
         >>> found = grid.analysis(grid.synthesis(parts))
         >>> all(bool(abs(a - b).max() < 1e-12) for a, b in zip(found, parts))
