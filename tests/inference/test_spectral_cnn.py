@@ -67,12 +67,19 @@ def test_numbers_are_those_of_torch_harmonics_healpix(stokes):
     network, observed, held = rebuilt(stokes)
     np.testing.assert_allclose(run(network, observed), held["evaluated"], atol=3e-6)
     _, moved = learn(network, observed, jax.random.key(0))
-    for place, block in enumerate(moved.blocks):
-        after = f"after.batchnorms.{place}.running"
-        np.testing.assert_allclose(block.mean.value, held[f"{after}_mean"], atol=1e-6)
-        # that of the last block is of means over nodes here
-        if place == 0:
-            np.testing.assert_allclose(block.variance.value, held[f"{after}_var"], rtol=1e-5)
+    after = [f"after.batchnorms.{place}.running" for place in range(2)]
+    np.testing.assert_allclose(moved.blocks[0].variance.value, held[f"{after[0]}_var"], rtol=1e-5)
+    for name, block in zip(after, moved.blocks, strict=True):
+        np.testing.assert_allclose(block.mean.value, held[f"{name}_mean"], atol=1e-6)
+    # There all blocks are normalised by moments of nodes, here the last one by those of means.
+    maps = network._sampled(observed)
+    for name, block in zip(after, network.blocks, strict=True):
+        found, brought = block.learning(block.filtered(maps), 0.1, 0.0)
+        np.testing.assert_allclose(brought.mean.value, held[f"{name}_mean"], atol=1e-6)
+        np.testing.assert_allclose(brought.variance.value, held[f"{name}_var"], rtol=1e-5)
+        maps = jax.nn.relu(found)
+    numbers = network._numbers(found.mean(axis=(0, 1)))
+    np.testing.assert_allclose(numbers, held["trained"], atol=3e-5)
 
 
 def test_the_mean_over_nodes_needs_zonal_coefficients_only():
@@ -223,7 +230,8 @@ def test_running_means_are_not_trained():
 
     slope = eqx.filter_jit(jax.grad(loss))(trained)
     assert slope.blocks[0].mean.array is None
-    slopes = slope.blocks[0], slope.blocks[1].shared, slope.dense
+    last = slope.blocks[1]
+    slopes = slope.blocks[0], last.shared, last.weights[0], last.factor, last.shift, slope.dense
     assert all(float(abs(leaf).max()) > 0.0 for leaf in jax.tree.leaves(slopes))
 
 
