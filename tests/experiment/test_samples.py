@@ -272,6 +272,18 @@ def test_a_latitude_beyond_the_poles_is_found_in_the_file(tmp_path):
     assert "at sample 4 of the file" in refused(tmp_path / "v.npz", Wanted(("tb",)))
 
 
+def test_exchanged_coordinates_are_called_so(tmp_path):
+    wide = np.linspace(91.0, 170.0, LON.size).reshape(LON.shape)
+    np.savez(tmp_path / "s.npz", lon=LAT, lat=wide, tb=VALUE)
+    message = refused(tmp_path / "s.npz", Wanted(("tb",)))
+    assert "exchange --lon and --lat" in message
+    assert "--fill" not in message
+    lat = LAT.copy()
+    lat[1, 1] = 99.9
+    np.savez(tmp_path / "one.npz", lon=LAT, lat=lat, tb=VALUE)
+    assert "--fill 99.9" in refused(tmp_path / "one.npz", Wanted(("tb",)))
+
+
 @pytest.mark.parametrize(
     ("option", "bad", "message"),
     [

@@ -342,8 +342,14 @@ def _check(
         places += [("corners", one, 90.0) for one in samples.footprints.lat.T]
     for key, values, limit in places:
         expected = f"degrees from -{limit:g} to {limit:g}"
-        fill = "Where such a number stands for a missing value, say --fill {value:g}; else check "
-        _refuse(key, values, kept & (np.abs(values) > limit), layout, expected, f"{fill}--{key}.")
+        bad = kept & (np.abs(values) > limit)
+        fill = "Where such a number stands for a missing value, say --fill {value:g}"
+        fix = f"{fill}; else check --{key}."
+        if key == "lat" and _exchanged(samples, kept, bad):
+            fix = (
+                "They fit as longitudes, and the longitudes as latitudes: exchange --lon and --lat."
+            )
+        _refuse(key, values, bad, layout, expected, fix)
     for key, what in (("sigma", "standard deviations"), ("area", "areas [m2]")):
         values = getattr(samples, key)
         if values is None:
@@ -353,6 +359,18 @@ def _check(
         expected = f"positive {what} in {getattr(wanted, key)}"
         fix = f"Mend them, or leave out --{key}."
         _refuse(key, values, kept & bad, layout, expected, fix)
+
+
+def _exchanged(
+    samples: Samples, kept: Bool[np.ndarray, " sample"], bad: Bool[np.ndarray, " sample"]
+) -> bool:
+    """Whether latitudes beyond the poles are longitudes, and not one number for missing ones."""
+    beyond = samples.lat[bad]
+    return (
+        np.unique(beyond).size > 1
+        and bool(np.all(np.abs(beyond) <= MAX_LON))
+        and bool(np.all(np.abs(samples.lon[kept]) <= 90.0))
+    )
 
 
 def _refuse(
