@@ -79,7 +79,7 @@ def cases() -> list[Case]:
             BenchExperiment(Row.T2, fsky=fsky, protocol=wrong),
             epochs,
         )
-        for fsky, epochs in ((1.0, 14), (0.5, 14), (0.2, 22), (0.1, 22), (0.05, 22))
+        for fsky, epochs in ((1.0, 14), (0.5, 14), (0.2, 22), (0.1, 22), (0.05, 30))
     ]
     return [*rows, Case("t3-as-published", BenchExperiment(Row.T3, protocol=wrong), 24)]
 
