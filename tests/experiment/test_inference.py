@@ -9,7 +9,7 @@ import yaml
 
 from skysift.experiment import BenchExperiment, TrainExperiment, from_mapping, to_text
 from skysift.experiment.fingerprint import Fingerprint
-from skysift.experiment.inference import maps_in_words
+from skysift.experiment.inference import maps_in_words, network_in_words
 from skysift.experiment.inference_config import Body, Ending, Row
 from skysift.experiment.inference_problem import network_of, simulator_of
 from skysift.experiment.inference_published import published
@@ -180,7 +180,9 @@ def test_networks_that_learn_have_the_sizes_asked_for(settings, kind, sizes):
 def test_heads_go_with_numbers():
     filters = train(simulator="t1", network=Body.FILTERS, head=Ending.SCORING, neurons=9)
     simulator = simulator_of(filters)
-    assert network_of(filters, simulator).kind == Scoring(width=9)
+    scoring = network_of(filters, simulator)
+    assert scoring.kind == Scoring(width=9)
+    assert network_in_words(scoring) == "Filtered (exact), Scoring"
     regression = dataclasses.replace(filters, head=Ending.REGRESSION)
     assert network_of(regression, simulator).kind == Regression(width=9)
     for head, body in ((Ending.SCORING, Body.PIXEL), (Ending.REFINEMENT, Body.FILTERS)):

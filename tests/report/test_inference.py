@@ -74,7 +74,7 @@ def evaluated(width=1.0):
         {"parameter": NAMES, "stokes": ["Q", "U"]},
         {
             "title": "T4 · nside 2",
-            "network": "scores, refinement",
+            "network": "Scores, Refinement",
             "weights": 1234,
             "converged": 1,
             "status": "validation improves no more",

@@ -320,10 +320,10 @@ def maps_in_words(experiment: LearningExperiment, simulator: AbstractSimulator) 
 def network_in_words(network: Network) -> str:
     """A network, for headings."""
     summary = network.summary
-    name = type(summary).__name__.lower()
+    name = type(summary).__name__
     if isinstance(summary, Filtered):
-        name = f"{summary.kind.name.lower().replace('_', '-')} filters"
-    return f"{name}, {type(network.kind).__name__.lower()}"
+        name = f"{name} ({summary.kind.name.lower().replace('_', '-')})"
+    return f"{name}, {type(network.kind).__name__}"
 
 
 def _kept(experiment: BenchExperiment | TrainExperiment, order: Order) -> Path:
