@@ -266,7 +266,11 @@ def test_a_plan_is_told_and_nothing_made(tmp_path, monkeypatch, capsys):
     words = ["infer", "train", "network.yaml", "--widths", "2", "--maps", "1000", "--dry-run"]
     assert main([*words, "-o", "run"]) == 0
     told = said(capsys)
-    for part in ("widths: [2]", "T2 · nside 2 · f_sky 0.5 · as published", "harmonicnetwork"):
+    for part in (
+        "widths: [2]",
+        "T2 · nside 2 · f_sky 0.5 · as published",
+        "network: HarmonicNetwork, Regression",
+    ):
         assert part in told
     assert "30,000 maps to draw, 20 epochs of 2 steps" in told
     assert not (tmp_path / "run").exists()
