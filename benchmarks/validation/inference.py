@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="folder for the models of the package")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "validation")
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "inference.json"
     done = {one["name"]: one for one in json.loads(file.read_text())} if file.exists() else {}
     order = [case.name for case in cases()]

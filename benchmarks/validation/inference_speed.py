@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--peer-python", required=True)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "validation")
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     found = measured(options.peer_python)
     peer = found["test_peer"]
     theirs = peer["forward"], peer["step"]

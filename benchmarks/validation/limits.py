@@ -179,6 +179,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "validation")
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
     tests = rows(options.count, options.seed)
     table, off = bounds()

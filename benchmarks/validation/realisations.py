@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="time limit of the peer")
     parser.add_argument("--output", type=Path, default=ROOT / "docs/validation/realisations.md")
     options = parser.parse_args()
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     reference = kmeans64()
     begun = time.perf_counter()
     posed = pose(reference.maps, **reference.arguments)

@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--fields", type=int, default=640)
     parser.add_argument("-o", "--out", type=Path, default=Path("docs/validation"))
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_enable_x64", True)
     theta, _ = hp.pix2ang(NSIDE, np.arange(12 * NSIDE**2))
     weights = (np.abs(np.degrees(theta) - 90.0) > 20.0).astype(float)

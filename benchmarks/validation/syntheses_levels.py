@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the examples")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "docs/validation")
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     lines = ["# From coarse to fine", ""]
     lines += [
         "Written by `benchmarks/validation/syntheses_levels.py`: one sample each of fields of"
