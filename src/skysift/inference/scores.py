@@ -263,21 +263,30 @@ def _linear_algebra(
         covariance = likelihood.covariance(node)
         # Rounding counts as noise too.
         covariance[np.diag_indices_from(covariance)] *= 1.0 + 1e-10
-        filtered = scipy.linalg.solve(
-            covariance, flat, assume_a="pos", overwrite_a=True, check_finite=False
+        root = scipy.linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
+        white = scipy.linalg.solve_triangular(root, flat, lower=True, check_finite=False)
+        filtered = scipy.linalg.solve_triangular(
+            root, white, lower=True, trans=1, check_finite=False
         )
         filters[number] = filtered
-        for place in range(parameters):
-            slope = slopes[number, ..., place]
-            scaled = filtered * (0.5 * slope[:, ell]).ravel()
-            square = scaled @ filtered.T
-            seen = np.sum(flat * (square @ flat), axis=0).reshape(modes.shape[1:])
-            weights[number, place], windows[number, place] = 0.5 * slope, seen @ pools
-            offsets[number, place] = sky.noise**2 * np.trace(square)
+        weights[number] = 0.5 * np.moveaxis(slopes[number], -1, 0)
+        of_modes = weights[number][:, :, ell].reshape(parameters, -1)
+        seen = _squares(white, of_modes).reshape(parameters, *modes.shape[1:])
+        windows[number] = seen @ pools
+        offsets[number] = sky.noise**2 * of_modes @ np.sum(filtered**2, axis=0)
         # The slope of the means, and the covariance, of the scores.
         information[number] = np.einsum("pcl,clq->pq", windows[number], slopes[number])
     information = 0.5 * (information + np.swapaxes(information, 1, 2))
     return filters, weights, windows, offsets, information
+
+
+def _squares(
+    white: Float[np.ndarray, "value mode"], weights: Float[np.ndarray, "parameter mode"]
+) -> Float[np.ndarray, "parameter mode"]:
+    """Weighted sums of the squares of the products of all modes with each."""
+    if white.shape[1] <= 4 * len(white):
+        return weights @ (white.T @ white) ** 2
+    return np.stack([np.sum(white * ((white * one) @ white.T @ white), axis=0) for one in weights])
 
 
 def _pools(sky: GaussianSky) -> Float[np.ndarray, "mode ell"]:
