@@ -45,7 +45,8 @@ training; the head is a linear regression that two hidden layers correct, and a 
 and gains of T3 begin smooth in l, in units of powers of l up to 4. How it is trained was chosen on T1 without
 noise, T2 with all and a tenth of the sky, and T3, and with how many maps on every row, with maps that test
 it (of a twentieth of the sky 220000 came to 1.15 and 1.12 of what was published). Errors are means of
-|estimate - truth| / truth over the prior; there is no time where other work ran beside.
+|estimate - truth| / truth over the prior. Time is that of one core while the other trained another row; there
+is none where other work ran beside.
 
 | test | error [%] | published [%] | over published | maps | time [s] | [best network of skysift](inference.md) [%] |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
