@@ -265,10 +265,9 @@ def _linear_algebra(
         covariance[np.diag_indices_from(covariance)] *= 1.0 + 1e-10
         root = scipy.linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
         white = scipy.linalg.solve_triangular(root, flat, lower=True, check_finite=False)
-        filtered = scipy.linalg.solve_triangular(
+        filters[number] = filtered = scipy.linalg.solve_triangular(
             root, white, lower=True, trans=1, check_finite=False
         )
-        filters[number] = filtered
         weights[number] = 0.5 * np.moveaxis(slopes[number], -1, 0)
         of_modes = weights[number][:, :, ell].reshape(parameters, -1)
         seen = _squares(white, of_modes).reshape(parameters, *modes.shape[1:])
@@ -283,9 +282,18 @@ def _linear_algebra(
 def _squares(
     white: Float[np.ndarray, "value mode"], weights: Float[np.ndarray, "parameter mode"]
 ) -> Float[np.ndarray, "parameter mode"]:
-    """Weighted sums of the squares of the products of all modes with each."""
+    """Weighted sums of the squares of the products of all modes with each.
+
+    Of few modes the products themselves are computed, once for all parameters; those of many would
+    not fit into memory, so values meet first, for each parameter.
+
+    Args:
+        white: values of each mode over the root of the covariance, without unit.
+        weights: of the modes, for each parameter.
+    """
     if white.shape[1] <= 4 * len(white):
-        return weights @ (white.T @ white) ** 2
+        products = white.T @ white
+        return weights @ np.square(products, out=products)
     return np.stack([np.sum(white * ((white * one) @ white.T @ white), axis=0) for one in weights])
 
 
